@@ -1,0 +1,1 @@
+export type { Entry, LogId } from "./core/log.ts";

@@ -1,0 +1,205 @@
+import type { Role, RoomAccess } from "@parley/protocol";
+import type { Entry, Epoch, LogId, LogState, Millis, Seq } from "../core/log.ts";
+
+/**
+ * Port: the durable truth. Every method may reject with `StoreUnavailable`; reads are always safe to repeat.
+ * One contract suite (`store.contract.ts`) runs on every implementation.
+ */
+export interface Store extends AsyncDisposable {
+  /**
+   * Commits a batch in one transaction (fsync on) and assigns each new entry the next `seq` of its log, in the order
+   * given. Creates logs that do not exist. Results stand in the order of `batch.appends`; a refused append leaves the
+   * others alone (LOG-3). Repeating a batch with the same `(node, n)` after `OutcomeUnknown` gives the same results.
+   * The same transaction writes the journal row `(node, n, heads)`.
+   * Errors: `StoreUnavailable` (nothing was committed), `OutcomeUnknown` (a lost worker or connection).
+   */
+  append(batch: AppendBatch): Promise<readonly AppendResult[]>;
+
+  /** The state of each log, `undefined` for one that was never written or opened. At most 1,000 logs. */
+  states(logs: readonly LogId[]): Promise<readonly (LogState | undefined)[]>;
+
+  /** The state of a log, which is created empty when it does not exist. */
+  open(log: LogId): Promise<LogState>;
+
+  /**
+   * Entries with `seq > after`, ascending, at most `limit` (1..500) and about `bytesMax` of data (always at least one
+   * entry, if there is one), in one snapshot with the log's state. A message that was edited or deleted comes with its
+   * present state as `data`; an erased entry comes as type `erased` with data `{}`. Empty at the head.
+   * An unknown log gives `undefined`. Reads ≤ limit + 1 rows by the primary key `(log_id, seq)`.
+   */
+  readAfter(log: LogId, after: Seq, limit: number, bytesMax: number): Promise<EntryPage | undefined>;
+
+  /**
+   * Messages alone (type `message`), in their present state as of the head in the same snapshot, oldest first, at most
+   * `limit` (1..100) and about `bytesMax` of data: the newest below `before`, or the oldest above `after`, or else the
+   * newest of all. `more`: messages lie beyond the page in the direction asked for. An unknown log gives `undefined`.
+   * Reads ≤ limit + 1 rows.
+   */
+  readMessages(log: LogId, range: MessageRange): Promise<MessagePage | undefined>;
+
+  /** Raises the floor to `floor` (at most head + 1): entries below it are deleted, with what belongs to them. Never lowers it. */
+  trim(log: LogId, floor: Seq): Promise<void>;
+
+  /** Empties the row of an entry for good; its place stays, as type `erased`. False when there is no such entry. */
+  erase(log: LogId, seq: Seq): Promise<boolean>;
+
+  /**
+   * Journal rows with `n` above the one given for their node, of every node, also of nodes not named, ascending by `n`
+   * per node, at most `limit` (1..1,000).
+   */
+  readJournal(after: ReadonlyMap<string, number>, limit: number): Promise<readonly JournalRow[]>;
+
+  /** Deletes journal rows written before `before`, and client ids of entries before `clientIdsBefore`. At most 10,000 of each a call. */
+  prune(before: Millis, clientIdsBefore: Millis): Promise<void>;
+
+  /** Creates a room and opens its log, or changes its settings. */
+  putRoom(room: Room): Promise<void>;
+  room(log: LogId): Promise<Room | undefined>;
+  /** Rooms of a tenant with `room > after` by name, at most `limit` (1..500). */
+  rooms(tenant: string, after: string, limit: number): Promise<readonly Room[]>;
+  /** Deletes a room, its log, memberships and all. A room made again under that name has another epoch. False when there was none. */
+  deleteRoom(log: LogId): Promise<boolean>;
+
+  /** Role of each pair, `undefined` without a membership, with the room's record. At most 1,000 pairs. */
+  memberships(pairs: readonly MembershipKey[]): Promise<readonly MembershipState[]>;
+  /** Members of a room with `userId > after`, at most `limit` (1..500). */
+  members(log: LogId, after: string, limit: number): Promise<readonly Membership[]>;
+  /** Rooms of a user with `room > after`, at most `limit` (1..500). */
+  roomsOfUser(tenant: string, userId: string, after: string, limit: number): Promise<readonly Membership[]>;
+
+  /** The stored position of each user's inbox with the state of its log. At most 1,000 users. */
+  inboxes(logs: readonly LogId[]): Promise<readonly InboxState[]>;
+  /** Moves stored inbox positions forward, never back; another epoch replaces. At most 1,000. */
+  saveInboxPositions(positions: readonly InboxPosition[]): Promise<void>;
+
+  /** Tokens of this user issued before `issuedBefore` (seconds since 1970) are revoked from now on; a later call moves it forward. `banned` refuses all tokens. */
+  putRevocation(revocation: Revocation): Promise<void>;
+  revocation(tenant: string, userId: string): Promise<Revocation | undefined>;
+
+  /** Copies the running store into a new file or folder, consistent as of one commit. Rejects when the target exists. */
+  backup(target: string): Promise<void>;
+}
+
+export interface AppendBatch {
+  readonly node: string;
+  /** The node numbers its batches 1, 2, 3, …; one is in flight. */
+  readonly n: number;
+  /** 1 to 1,000. */
+  readonly appends: readonly Append[];
+}
+
+/** An entry on its way in. `id`, `at` and `data` are the caller's; the store adds the `seq`. */
+export interface Append {
+  readonly log: LogId;
+  readonly id: string;
+  readonly type: string;
+  readonly actor: string;
+  readonly at: Millis;
+  readonly v: number;
+  readonly data: string;
+  /** Idempotency (LOG-3): within `(log, actor, clientId)` one commit; other `type` or `data` under it: `conflict`. */
+  readonly clientId: string | null;
+  /** What the same transaction does besides. */
+  readonly effect: AppendEffect | null;
+}
+
+export type AppendEffect =
+  /** Replaces the text of a message; refused `forbidden` unless `actor` wrote it or `byModerator`. */
+  | { readonly kind: "edit"; readonly target: Seq; readonly text: string; readonly byModerator: boolean }
+  /** Empties the text and data of a message, which stays as a tombstone with `deletedAt`. Same right as an edit. */
+  | { readonly kind: "delete"; readonly target: Seq; readonly byModerator: boolean }
+  /** Stores, changes (`role`) or removes (`null`) a membership. */
+  | { readonly kind: "membership"; readonly userId: string; readonly role: Role | null };
+
+export type AppendResult =
+  | {
+      readonly ok: true;
+      readonly seq: Seq;
+      readonly id: string;
+      readonly at: Millis;
+      readonly epoch: Epoch;
+      /** True when an earlier commit under the same `clientId` is what this answers; then nothing was appended. */
+      readonly repeat: boolean;
+    }
+  | { readonly ok: false; readonly code: "conflict" | "not_found" | "forbidden" | "bad_request" };
+
+export interface EntryPage extends LogState {
+  readonly entries: readonly Entry[];
+}
+
+export interface MessageRange {
+  readonly before?: Seq;
+  readonly after?: Seq;
+  readonly limit: number;
+  readonly bytesMax: number;
+}
+
+export interface MessagePage extends LogState {
+  readonly messages: readonly Entry[];
+  readonly more: boolean;
+}
+
+export interface JournalRow {
+  readonly node: string;
+  readonly n: number;
+  readonly at: Millis;
+  readonly heads: readonly JournalHead[];
+}
+
+export interface JournalHead {
+  readonly log: LogId;
+  readonly epoch: Epoch;
+  readonly head: Seq;
+}
+
+export interface Room {
+  readonly log: LogId;
+  readonly access: RoomAccess;
+  /** Entries kept; 0 keeps all. */
+  readonly retainEntriesMax: number;
+  readonly createdAt: Millis;
+}
+
+export interface MembershipKey {
+  readonly log: LogId;
+  readonly userId: string;
+}
+
+export interface MembershipState {
+  readonly room: Room | undefined;
+  readonly role: Role | undefined;
+}
+
+export interface Membership extends MembershipKey {
+  readonly role: Role;
+}
+
+export interface InboxPosition {
+  readonly log: LogId;
+  readonly epoch: Epoch;
+  readonly seq: Seq;
+}
+
+/** `state` is undefined for an inbox that never had an entry. */
+export interface InboxState {
+  readonly state: LogState | undefined;
+  readonly position: { readonly epoch: Epoch; readonly seq: Seq } | undefined;
+}
+
+export interface Revocation {
+  readonly tenant: string;
+  readonly userId: string;
+  /** Seconds since 1970, as in a token's `iat`; 0 revokes none. */
+  readonly issuedBefore: number;
+  readonly banned: boolean;
+}
+
+/** Nothing was committed; the same call may succeed later. `reason` is for the log, never for a decision. */
+export class StoreUnavailable extends Error {
+  override readonly name = "StoreUnavailable";
+}
+
+/** The store was lost while it worked on an append: it may have been committed or not. */
+export class OutcomeUnknown extends Error {
+  override readonly name = "OutcomeUnknown";
+}
