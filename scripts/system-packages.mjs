@@ -1,0 +1,47 @@
+// Plain JavaScript for Node 20, without dependencies.
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { SetupError } from "./install.mjs";
+
+// Programs that tests run. `needed` turns true with the first test that starts the program.
+const systemPackages = [
+  { command: "strace", debianPackage: "strace", needed: true },
+  { command: "chromium", debianPackage: "chromium", needed: true },
+  { command: "redis-server", debianPackage: "redis-server", needed: false },
+  { command: "postgres", debianPackage: "postgresql", needed: false },
+  { command: "nginx", debianPackage: "nginx", needed: false },
+  { command: "haproxy", debianPackage: "haproxy", needed: false },
+];
+
+// Debian keeps servers outside a user's PATH.
+const extraFolders = ["/usr/sbin", "/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/17/bin"];
+
+/** Installs the programs that tests need, where that is possible without asking. Throws `SetupError` naming what is missing. */
+export function ensureSystemPackages() {
+  if (listMissing().length === 0) return;
+  if (process.getuid?.() === 0 && isCommand("apt-get")) installWithApt(listMissing());
+  const missing = listMissing();
+  if (missing.length > 0) {
+    throw new SetupError(`The tests need ${missing.join(" and ")}. Install: apt-get install ${missing.join(" ")}`);
+  }
+}
+
+function listMissing() {
+  return systemPackages.filter((item) => item.needed && !isCommand(item.command)).map((item) => item.debianPackage);
+}
+
+function isCommand(name) {
+  const folders = [...(process.env.PATH ?? "").split(path.delimiter), ...extraFolders];
+  return folders.some((folder) => folder !== "" && existsSync(path.join(folder, name)));
+}
+
+function installWithApt(packages) {
+  console.log(`Installing ${packages.join(", ")} (apt-get) …`);
+  const options = {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  };
+  spawnSync("apt-get", ["update", "-qq"], options);
+  spawnSync("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], options);
+}
