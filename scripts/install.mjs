@@ -62,7 +62,7 @@ function installedMatchesLock() {
 }
 
 function runNpmCi() {
-  const options = ["ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund"];
+  const options = ["ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"];
   const npmScript = process.env.npm_execpath;
   const result = npmScript?.endsWith(".js")
     ? spawnSync(process.execPath, [npmScript, ...options], { cwd: root, stdio: "inherit" })
