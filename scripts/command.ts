@@ -28,6 +28,8 @@ export async function runCommand(
   const output: Buffer[] = [];
   const child = spawn(program, programArguments, {
     cwd: options.folder ?? root,
+    // Some tools colour their output for CI, where nobody sees colours.
+    env: process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" },
     stdio: ["ignore", options.show ? "inherit" : "pipe", options.show ? "inherit" : "pipe"],
     shell: process.platform === "win32",
   });
