@@ -53,7 +53,7 @@ function listViolations(cruised: z.infer<typeof cruiseReport>): string[] {
 // Why: the tool finds no fault where it read nothing, as when its TypeScript is missing; then it passes with 0 modules.
 function listUnseen(cruised: z.infer<typeof cruiseReport>): string[] {
   const seen = new Map(cruised.modules.map((module) => [module.source, module.dependencies.length]));
-  const sources = globSync(sourcePattern, { cwd: root, exclude: (name) => name === "node_modules" || name === "dist" });
+  const sources = globSync(sourcePattern, { cwd: root, exclude: ["**/node_modules/**", "**/dist/**"] });
   const unseen = sources.filter((file) => !seen.has(file));
   const dependencies = sources.reduce((sum, file) => sum + (seen.get(file) ?? 0), 0);
   console.log(`${sources.length - unseen.length} of ${sources.length} modules checked, ${dependencies} dependencies`);

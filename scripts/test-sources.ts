@@ -34,7 +34,7 @@ export function citedRules(title: string): string[] {
 
 /** Every test in the repository's sources that cites a rule. */
 export function findCitingTests(): TestSource[] {
-  const files = globSync(testFilePatterns, { cwd: root, exclude: (name) => name === "node_modules" });
+  const files = globSync(testFilePatterns, { cwd: root, exclude: ["**/node_modules/**"] });
   return files.toSorted().flatMap((file) => findInModule(file, readModule(path.join(root, file))));
 }
 
