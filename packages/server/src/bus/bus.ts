@@ -5,6 +5,8 @@ import type { Epoch, LogId, Seq } from "../core/log.ts";
  * published reaches the node that published it. No method rejects or throws; a dead transport shows in `onState`.
  */
 export interface Bus extends AsyncDisposable {
+  /** True when there can be no other node: then nothing needs to be told. */
+  readonly alone: boolean;
   /** Starts delivery to `receiver`. Called once. */
   start(receiver: BusReceiver): Promise<void>;
   /** Committed entries, to the nodes that follow their logs. */
@@ -42,7 +44,8 @@ export interface Signal {
 
 export interface Digest {
   readonly node: string;
-  /** The last batch number that the node committed. */
+  /** The heads are those of its batches after this one, up to and with `n`, the last that it committed. */
+  readonly after: number;
   readonly n: number;
   readonly heads: readonly { readonly log: LogId; readonly epoch: Epoch; readonly head: Seq }[];
 }

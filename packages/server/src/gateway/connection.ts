@@ -17,6 +17,8 @@ export interface Connection {
    * may exceed it. Nothing is written after the close began. Pings early once half of the window is unanswered.
    */
   write(frames: readonly Buffer[]): void;
+  /** Pings now, or as soon as the outstanding ping is answered: what was written until then is soon known to have arrived. */
+  confirm(): void;
   /** Ends the Engine.IO connection. `transport` lets stock clients return by themselves; the reason is logged and counted. */
   close(reason: CloseReason): void;
 }

@@ -1,0 +1,97 @@
+import { z } from "zod";
+import { type Entry, type Epoch, type LogId, roomOf, type Seq } from "./log.ts";
+
+/**
+ * An entry as the event that clients get: the text of a JSON array that is still open at its end, so that the offset
+ * can be added for those who want it. Built once per cluster, by the node that appended or read the entry.
+ */
+export type EventText = string;
+
+const membershipData = z.object({ userId: z.string(), role: z.string().nullable() });
+const namedData = z.object({ event: z.string(), data: z.unknown() });
+const announcementData = z.object({ message: z.unknown() });
+const targetData = z.object({ target: z.number(), text: z.string().optional() });
+
+export function eventText(log: LogId, entry: Entry): EventText {
+  const room = JSON.stringify(roomOf(log));
+  switch (entry.type) {
+    case "message":
+      return `["new_message",${messageText(room, entry)}`;
+    case "edit":
+    case "deletion":
+      return changeText(room, entry);
+    case "membership":
+      return `["membership_changed",{"roomId":${room},"seq":${entry.seq},"at":"${isoTime(entry.at)}",${entry.data.slice(1)}`;
+    case "event":
+    case "notification": {
+      const { event, data } = namedData.parse(JSON.parse(entry.data));
+      return `[${JSON.stringify(event)},${JSON.stringify(data)},${metaText(entry)}`;
+    }
+    case "announcement": {
+      const { message } = announcementData.parse(JSON.parse(entry.data));
+      return `["announcement",${JSON.stringify(message)},${metaText(entry)}`;
+    }
+    case "erased":
+      return `["entry_erased",{"roomId":${room},"seq":${entry.seq}}`;
+    default:
+      // Why: a newer node may write types that this one does not know; they pass through untouched.
+      return `["entry",{"roomId":${room},"type":${JSON.stringify(entry.type)},"data":${entry.data}},${metaText(entry)}`;
+  }
+}
+
+/** A message as JSON text; `room` is the room's name as JSON. The entry's data is spliced in without parsing it. */
+export function messageText(room: string, entry: Entry): string {
+  const client = entry.clientId === null ? "" : `"clientId":${JSON.stringify(entry.clientId)},`;
+  return `{"id":"${entry.id}","roomId":${room},"seq":${entry.seq},"userId":${JSON.stringify(entry.actor)},"createdAt":"${isoTime(entry.at)}",${client}${entry.data.slice(1)}`;
+}
+
+function changeText(room: string, entry: Entry): EventText {
+  const { target, text } = targetData.parse(JSON.parse(entry.data));
+  const common = `"id":"${entry.id}","roomId":${room},"seq":${entry.seq},"messageSeq":${target},"userId":${JSON.stringify(entry.actor)}`;
+  return entry.type === "edit"
+    ? `["message_edited",{${common},"text":${JSON.stringify(text ?? "")},"editedAt":"${isoTime(entry.at)}"}`
+    : `["message_deleted",{${common},"deletedAt":"${isoTime(entry.at)}"}`;
+}
+
+function metaText(entry: Entry): string {
+  return `{"id":"${entry.id}","seq":${entry.seq},"at":"${isoTime(entry.at)}"}`;
+}
+
+let lastTime = Number.NaN;
+let lastIsoTime = "";
+
+/** ISO 8601. Entries of one batch share their millisecond, so the last text is kept. */
+function isoTime(at: number): string {
+  if (at !== lastTime) {
+    lastTime = at;
+    lastIsoTime = new Date(at).toISOString();
+  }
+  return lastIsoTime;
+}
+
+const membershipPrefix = '["membership_changed",';
+
+/** Who gained, changed or lost (`role` null) a membership by this event; null for every other event. */
+export function membershipChangeIn(event: EventText): { readonly userId: string; readonly role: string | null } | null {
+  if (!event.startsWith(membershipPrefix)) return null;
+  return membershipData.parse(JSON.parse(event.slice(membershipPrefix.length)));
+}
+
+/** What a client remembers of the last event it got, and presents when it comes back: `room:epoch:seq`. */
+export function offsetOf(log: LogId, epoch: Epoch, seq: Seq): string {
+  return `${roomOf(log)}:${epoch}:${seq}`;
+}
+
+const offsetForm = /^(?<room>.+):(?<epoch>[A-Za-z0-9._-]+):(?<seq>\d{1,15})$/s;
+
+/** Undefined for anything that no node of ours can have written. Room names may contain colons. */
+export function parseOffset(offset: string): { readonly room: string; readonly epoch: Epoch; readonly seq: Seq } | undefined {
+  const groups = offsetForm.exec(offset)?.groups;
+  if (groups?.room === undefined || groups.epoch === undefined || groups.seq === undefined) return undefined;
+  return { room: groups.room, epoch: groups.epoch, seq: Number(groups.seq) };
+}
+
+/** The Socket.IO packet of an event on `/`, with or without the offset as its last argument. */
+export function eventPacket(event: EventText, offset: string | null): string {
+  return offset === null ? `42${event}]` : `42${event},${JSON.stringify(offset)}]`;
+}

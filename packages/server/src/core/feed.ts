@@ -1,0 +1,284 @@
+import type { Store } from "../store/store.ts";
+import type { Clock } from "./clock.ts";
+import { type EventText, eventPacket, eventText, offsetOf } from "./entry-event.ts";
+import { textFrame } from "./frame.ts";
+import type { Epoch, LogId, LogState, Seq } from "./log.ts";
+import type { Subscriber } from "./subscriber.ts";
+
+/** Committed entries `from`, `from + 1`, … of one log, encoded. */
+export interface Committed {
+  readonly log: LogId;
+  readonly epoch: Epoch;
+  readonly from: Seq;
+  readonly events: readonly EventText[];
+}
+
+/** What a subscriber gets of a feed, or why it gets nothing now. */
+export type Taken =
+  | { readonly kind: "frames"; readonly frames: Buffer; readonly to: Seq }
+  | { readonly kind: "at_head" }
+  /** The next entry does not fit into the bytes allowed. */
+  | { readonly kind: "full" }
+  /** The next entry lies below the tail: it must be read from the store. */
+  | { readonly kind: "behind" };
+
+export interface FeedLimits {
+  /** Bytes of event text that a tail keeps ready. */
+  readonly tailBytesMax: number;
+  /** Entries that wait for a missing one before them. */
+  readonly earlyEntriesMax: number;
+  /** Pause between reads of a store that fails. */
+  readonly storeRetryMs: number;
+}
+
+/** What a feed tells its node. */
+export interface FeedEvents {
+  /** Entries were accepted: subscribers are due. `events` begin at `from`. */
+  onAdvanced(feed: Feed, from: Seq, events: readonly EventText[]): void;
+  /** The log has another life now; every subscriber must start over. */
+  onReset(feed: Feed): void;
+}
+
+interface TailEntry {
+  readonly event: EventText;
+  /** With the offset, and without: made on demand, since nearly all clients of a node are of one kind. */
+  withOffset: Buffer | null;
+  plain: Buffer | null;
+}
+
+/** One shared buffer holds at most this much; a larger stretch is several buffers. */
+export const sharedBufferBytesMax = 65_536;
+const sharedBuffersMax = 16;
+const readEntriesMax = 500;
+const readBytesMax = 1_048_576;
+
+/**
+ * A node's in-order view of one log: the tail of recent entries as ready frames.
+ *
+ * Why: hints may be lost, late, repeated or out of order; the store is the truth.
+ * Invariant: `head` grows by one entry at a time; `tail` holds `head - tail.length + 1` … `head` without a gap.
+ */
+export class Feed {
+  readonly log: LogId;
+  readonly subscribers: Subscriber[] = [];
+  /** Where the flusher stands in `subscribers`; -1 when the feed is not dirty. */
+  flushIndex = -1;
+  /** A subscriber that the present pass had yet to visit was moved behind it. */
+  flushAgain = false;
+  /** Since when nobody subscribes; used to let feeds linger. */
+  idleSince: number;
+
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #limits: FeedLimits;
+  readonly #events: FeedEvents;
+  #epoch: Epoch;
+  #head: Seq;
+  #tail: TailEntry[] = [];
+  #tailBytes = 0;
+  #early = new Map<Seq, EventText>();
+  /** The highest seq that is known to be committed. */
+  #announced: Seq;
+  #filling = false;
+  #closed = false;
+  #shared = new Map<string, Extract<Taken, { kind: "frames" }>>();
+
+  constructor(log: LogId, state: LogState, parts: { store: Store; clock: Clock; limits: FeedLimits; events: FeedEvents }) {
+    this.log = log;
+    this.#epoch = state.epoch;
+    this.#head = state.head;
+    this.#announced = state.head;
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#limits = parts.limits;
+    this.#events = parts.events;
+    this.idleSince = parts.clock.now();
+  }
+
+  get epoch(): Epoch {
+    return this.#epoch;
+  }
+
+  get head(): Seq {
+    return this.#head;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#tail = [];
+    this.#early.clear();
+    this.#shared.clear();
+  }
+
+  /** Entries that were committed, from this node's own append or from a hint. Only what is next is taken; the rest waits or is known. */
+  accept(committed: Committed): void {
+    if (this.#closed) return;
+    if (committed.epoch !== this.#epoch) {
+      this.#fill();
+      return;
+    }
+    const to = committed.from + committed.events.length - 1;
+    this.#announced = Math.max(this.#announced, to);
+    if (committed.from <= this.#head + 1) {
+      if (to > this.#head) this.#extend(committed.events.slice(this.#head + 1 - committed.from));
+      this.#takeEarly();
+    } else {
+      this.#keepEarly(committed);
+    }
+    if (this.#head < this.#announced) this.#fill();
+  }
+
+  /** The log is known to have this head; what lies between is read from the store. */
+  announce(epoch: Epoch, head: Seq): void {
+    if (this.#closed) return;
+    if (epoch === this.#epoch) {
+      if (head <= this.#head) return;
+      this.#announced = Math.max(this.#announced, head);
+    }
+    this.#fill();
+  }
+
+  /**
+   * Ready frames of the entries after `cursor`, as many as fit into `bytesMax` and one shared buffer. Subscribers at
+   * one cursor get the same buffer.
+   */
+  take(cursor: Seq, bytesMax: number, offsets: boolean): Taken {
+    if (cursor >= this.#head) return { kind: "at_head" };
+    const first = this.#head - this.#tail.length;
+    if (cursor < first) return { kind: "behind" };
+    const key = offsets ? `${cursor}` : `-${cursor}`;
+    const known = this.#shared.get(key);
+    if (known !== undefined && known.frames.length <= bytesMax) return known;
+    const taken = this.#join(cursor, first, bytesMax, offsets);
+    if (taken.kind === "frames" && known === undefined && this.#shared.size < sharedBuffersMax) this.#shared.set(key, taken);
+    return taken;
+  }
+
+  /** Shared buffers live as long as one pass over the subscribers. */
+  dropShared(): void {
+    this.#shared.clear();
+  }
+
+  #join(cursor: Seq, first: Seq, bytesMax: number, offsets: boolean): Taken {
+    const frames: Buffer[] = [];
+    let bytes = 0;
+    let seq = cursor;
+    while (seq < this.#head) {
+      const entry = this.#tail[seq - first];
+      if (entry === undefined) throw new Error(`feed ${this.log}: the tail lacks ${seq + 1}`);
+      const frame = offsets ? this.#frameWithOffset(entry, seq + 1) : plainFrame(entry);
+      // An entry may be larger than a shared buffer: alone, it is bounded by the window only.
+      if (bytes + frame.length > (bytes === 0 ? bytesMax : Math.min(bytesMax, sharedBufferBytesMax))) break;
+      frames.push(frame);
+      bytes += frame.length;
+      seq += 1;
+    }
+    const [only] = frames;
+    if (only === undefined) return { kind: "full" };
+    return { kind: "frames", frames: frames.length === 1 ? only : Buffer.concat(frames, bytes), to: seq };
+  }
+
+  #frameWithOffset(entry: TailEntry, seq: Seq): Buffer {
+    entry.withOffset ??= textFrame(eventPacket(entry.event, offsetOf(this.log, this.#epoch, seq)));
+    return entry.withOffset;
+  }
+
+  #extend(events: readonly EventText[]): void {
+    if (events.length === 0) return;
+    const from = this.#head + 1;
+    for (const event of events) {
+      this.#tail.push({ event, withOffset: null, plain: null });
+      this.#tailBytes += event.length;
+    }
+    this.#head += events.length;
+    this.#trimTail();
+    this.#shared.clear();
+    this.#events.onAdvanced(this, from, events);
+  }
+
+  #trimTail(): void {
+    let drop = 0;
+    // Invariant: the newest entry stays, so that live subscribers never need the store.
+    while (this.#tailBytes > this.#limits.tailBytesMax && drop < this.#tail.length - 1) {
+      this.#tailBytes -= this.#tail[drop]?.event.length ?? 0;
+      drop += 1;
+    }
+    if (drop > 0) this.#tail.splice(0, drop);
+  }
+
+  #keepEarly(committed: Committed): void {
+    for (const [index, event] of committed.events.entries()) {
+      if (this.#early.size >= this.#limits.earlyEntriesMax) return;
+      this.#early.set(committed.from + index, event);
+    }
+  }
+
+  #takeEarly(): void {
+    const next: EventText[] = [];
+    if (this.#early.size === 0) return;
+    for (let seq = this.#head + 1; ; seq += 1) {
+      const event = this.#early.get(seq);
+      if (event === undefined) break;
+      next.push(event);
+    }
+    this.#extend(next);
+    for (const seq of this.#early.keys()) if (seq <= this.#head) this.#early.delete(seq);
+  }
+
+  /** Reads what is missing; one read at a time, again until the store was reached and nothing is missing. */
+  #fill(): void {
+    if (this.#filling) return;
+    this.#filling = true;
+    void this.#fillOnce().then(
+      (again) => {
+        this.#filling = false;
+        if (again) this.#fill();
+      },
+      () => {
+        this.#clock.after(this.#limits.storeRetryMs, () => {
+          this.#filling = false;
+          if (!this.#closed) this.#fill();
+        });
+      },
+    );
+  }
+
+  async #fillOnce(): Promise<boolean> {
+    const page = await this.#store.readAfter(this.log, this.#head, readEntriesMax, readBytesMax);
+    if (this.#closed) return false;
+    if (page === undefined || page.epoch !== this.#epoch || page.head < this.#head) {
+      this.#reset(page ?? (await this.#store.open(this.log)));
+      return false;
+    }
+    const missing = page.entries.filter((entry) => entry.seq > this.#head);
+    if (missing[0] !== undefined && missing[0].seq !== this.#head + 1) {
+      // Why: retention has passed this feed by; its subscribers learn it as a gap.
+      this.#reset(page);
+      return false;
+    }
+    this.#extend(missing.map((entry) => eventText(this.log, entry)));
+    this.#takeEarly();
+    if (page.entries.length === 0) this.#announced = Math.max(page.head, this.#head);
+    return this.#head < this.#announced;
+  }
+
+  #reset(state: LogState): void {
+    this.#epoch = state.epoch;
+    this.#head = state.head;
+    this.#announced = state.head;
+    this.#tail = [];
+    this.#tailBytes = 0;
+    this.#early.clear();
+    this.#shared.clear();
+    this.#events.onReset(this);
+  }
+}
+
+function plainFrame(entry: TailEntry): Buffer {
+  entry.plain ??= textFrame(eventPacket(entry.event, null));
+  return entry.plain;
+}

@@ -1,0 +1,118 @@
+import type { Clock } from "./clock.ts";
+import type { Feed } from "./feed.ts";
+import type { Session } from "./session.ts";
+
+/** Subscribers of one feed that are looked at before the next feed has its turn, so that a large room delays no small one. */
+const visitedPerFeed = 256;
+/** Sessions written between two looks at the clock. */
+const writtenBetweenChecks = 16;
+
+/**
+ * Writes what is due, once per turn of the event loop and at most `flushBudgetMs` of it; the rest is done next turn.
+ *
+ * Why per turn: it clocks itself. Idle, an entry leaves at once; busy, what came meanwhile leaves as one write per socket.
+ */
+export class Flusher {
+  readonly #clock: Clock;
+  readonly #flushBudgetMs: number;
+  #feeds: Feed[] = [];
+  #sessions: Session[] = [];
+  #written = 0;
+  #scheduled = false;
+  #stopped = false;
+
+  constructor(clock: Clock, flushBudgetMs: number) {
+    this.#clock = clock;
+    this.#flushBudgetMs = flushBudgetMs;
+  }
+
+  /** The feed's head moved. */
+  feedAdvanced(feed: Feed): void {
+    if (feed.subscribers.length === 0) return;
+    if (feed.flushIndex === -1) {
+      feed.flushIndex = 0;
+      feed.flushAgain = false;
+      this.#feeds.push(feed);
+    } else {
+      feed.flushAgain = true;
+    }
+    this.#schedule();
+  }
+
+  /** The session has replies or subscribers that are due. */
+  sessionDue(session: Session): void {
+    if (session.queued) return;
+    session.queued = true;
+    this.#sessions.push(session);
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#feeds = [];
+    this.#sessions = [];
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    this.#clock.immediate(() => {
+      this.#scheduled = false;
+      if (!this.#stopped) this.#turn();
+    });
+  }
+
+  #turn(): void {
+    const deadline = this.#clock.monotonic() + this.#flushBudgetMs;
+    do {
+      this.#visitFeeds();
+      this.#writeSessions(deadline);
+    } while (this.#feeds.length > 0 && this.#clock.monotonic() < deadline);
+    if (this.#feeds.length > 0 || this.#sessions.length > 0) this.#schedule();
+  }
+
+  /** One round: the next few subscribers of every feed that has something new. */
+  #visitFeeds(): void {
+    const feeds = this.#feeds;
+    this.#feeds = [];
+    for (const feed of feeds) if (this.#visit(feed)) this.#feeds.push(feed);
+  }
+
+  /** True when the feed has more to visit. */
+  #visit(feed: Feed): boolean {
+    const { subscribers } = feed;
+    const to = Math.min(feed.flushIndex + visitedPerFeed, subscribers.length);
+    for (let index = feed.flushIndex; index < to; index += 1) {
+      const subscriber = subscribers[index];
+      if (subscriber === undefined || subscriber.state !== "live" || subscriber.cursor >= feed.head) continue;
+      const { session } = subscriber;
+      session.due.push(subscriber);
+      if (session.queued) continue;
+      session.queued = true;
+      this.#sessions.push(session);
+    }
+    feed.flushIndex = to;
+    if (to < subscribers.length) return true;
+    if (feed.flushAgain) {
+      feed.flushAgain = false;
+      feed.flushIndex = 0;
+      return true;
+    }
+    feed.flushIndex = -1;
+    return false;
+  }
+
+  #writeSessions(deadline: number): void {
+    const sessions = this.#sessions;
+    let done = 0;
+    for (; done < sessions.length; done += 1) {
+      sessions[done]?.flush();
+      this.#written += 1;
+      if (this.#written % writtenBetweenChecks === 0 && this.#clock.monotonic() >= deadline) {
+        done += 1;
+        break;
+      }
+    }
+    this.#sessions = done < sessions.length ? sessions.slice(done) : [];
+  }
+}

@@ -1,0 +1,158 @@
+import type { Bus, Digest } from "../bus/bus.ts";
+import type { Store } from "../store/store.ts";
+import type { Clock } from "./clock.ts";
+import type { Feeds } from "./feeds.ts";
+import type { Epoch, LogId, Millis, Seq } from "./log.ts";
+
+export interface FollowerLimits {
+  readonly digestMs: number;
+  /** A node that was not heard for this long is read from the journal. */
+  readonly silentAfterMs: number;
+  /** Pause between looks for journal rows of silent and unknown nodes. */
+  readonly journalCheckMs: number;
+  /** The same while the bus is down. */
+  readonly journalPollMs: number;
+  /** After so long a silence a node is forgotten; its journal rows are gone by then. */
+  readonly forgetAfterMs: number;
+}
+
+export const defaultFollowerLimits: FollowerLimits = {
+  digestMs: 1_000,
+  silentAfterMs: 1_200,
+  journalCheckMs: 500,
+  journalPollMs: 300,
+  forgetAfterMs: 600_000,
+};
+
+interface Heard {
+  /** The last of its batches that this node knows of. */
+  n: number;
+  at: Millis;
+}
+
+const journalRowsMax = 1_000;
+
+/**
+ * Finds out what hints did not bring (FEED-2): by the digests of other nodes while they are heard, else by the journal.
+ *
+ * Why the journal of silent and unknown nodes only: reading every head costs with rooms, these rows cost with faults.
+ */
+export class Follower {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #bus: Bus;
+  readonly #feeds: Feeds;
+  readonly #node: string;
+  readonly #limits: FollowerLimits;
+  readonly #heard = new Map<string, Heard>();
+  readonly #advanced = new Map<LogId, { epoch: Epoch; head: Seq }>();
+  #n = 0;
+  #digested = 0;
+  #busUp = true;
+  #reading = false;
+  #cancelDigest: () => void = () => {};
+  #cancelJournal: () => void = () => {};
+  #stopped = false;
+
+  constructor(parts: { store: Store; clock: Clock; bus: Bus; feeds: Feeds; node: string; limits: FollowerLimits }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#bus = parts.bus;
+    this.#feeds = parts.feeds;
+    this.#node = parts.node;
+    this.#limits = parts.limits;
+  }
+
+  /** A node that has no other beside it has nothing to find out. */
+  start(): void {
+    if (this.#bus.alone) return;
+    this.#scheduleDigest();
+    this.#scheduleJournal();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelDigest();
+    this.#cancelJournal();
+  }
+
+  /** This node's batch `n` advanced a log. */
+  committed(log: LogId, epoch: Epoch, head: Seq, n: number): void {
+    this.#n = n;
+    if (!this.#bus.alone) this.#advanced.set(log, { epoch, head });
+  }
+
+  onState(state: "up" | "down"): void {
+    this.#busUp = state === "up";
+    this.#cancelJournal();
+    this.#scheduleJournal();
+  }
+
+  onDigest(digest: Digest): void {
+    const heard = this.#heard.get(digest.node);
+    for (const { log, epoch, head } of digest.heads) this.#feeds.announced(log, epoch, head);
+    // Why: a digest that does not join on to what is known leaves batches whose heads were never heard.
+    const joins = heard !== undefined && digest.after <= heard.n;
+    if (joins) {
+      heard.n = Math.max(heard.n, digest.n);
+      heard.at = this.#clock.now();
+    } else if (heard === undefined) {
+      this.#heard.set(digest.node, { n: 0, at: 0 });
+    }
+  }
+
+  #scheduleDigest(): void {
+    if (this.#stopped) return;
+    this.#cancelDigest = this.#clock.after(this.#limits.digestMs, () => {
+      this.#sendDigest();
+      this.#scheduleDigest();
+    });
+  }
+
+  #scheduleJournal(): void {
+    if (this.#stopped) return;
+    this.#cancelJournal = this.#clock.after(this.#busUp ? this.#limits.journalCheckMs : this.#limits.journalPollMs, () => {
+      void this.#readJournal();
+      this.#scheduleJournal();
+    });
+  }
+
+  #sendDigest(): void {
+    const heads = Array.from(this.#advanced, ([log, { epoch, head }]) => ({ log, epoch, head }));
+    this.#advanced.clear();
+    this.#bus.digest({ node: this.#node, after: this.#digested, n: this.#n, heads });
+    this.#digested = this.#n;
+  }
+
+  async #readJournal(): Promise<void> {
+    if (this.#reading) return;
+    this.#reading = true;
+    try {
+      while (await this.#readJournalPage()) {
+        // A full page: there is more.
+      }
+    } catch {
+      // The store is away: appends fail too, and the next round reads again.
+    }
+    this.#reading = false;
+  }
+
+  async #readJournalPage(): Promise<boolean> {
+    const now = this.#clock.now();
+    const after = new Map([[this.#node, Number.MAX_SAFE_INTEGER]]);
+    for (const [node, { n, at }] of this.#heard) {
+      if (at > 0 && now - at > this.#limits.forgetAfterMs) this.#heard.delete(node);
+      const current = this.#busUp && now - at <= this.#limits.silentAfterMs;
+      after.set(node, current ? Number.MAX_SAFE_INTEGER : n);
+    }
+    const rows = await this.#store.readJournal(after, journalRowsMax);
+    if (this.#stopped) return false;
+    for (const { node, n, heads } of rows) {
+      for (const { log, epoch, head } of heads) this.#feeds.announced(log, epoch, head);
+      const heard = this.#heard.get(node);
+      if (heard === undefined) this.#heard.set(node, { n, at: 0 });
+      else heard.n = Math.max(heard.n, n);
+    }
+    return rows.length === journalRowsMax;
+  }
+}

@@ -1,0 +1,186 @@
+import { RefusalError } from "@parley/protocol";
+import { type Append, type AppendResult, OutcomeUnknown, type Store, StoreUnavailable } from "../store/store.ts";
+import type { Clock } from "./clock.ts";
+import { eventText } from "./entry-event.ts";
+import type { Committed } from "./feed.ts";
+import type { Epoch, LogId, Seq } from "./log.ts";
+
+export interface SequencerLimits {
+  readonly batchAppendsMax: number;
+  readonly batchBytesMax: number;
+  /** Appends, and bytes of their data, that wait for a commit. Over it, a send is refused `overloaded`. */
+  readonly queueAppendsMax: number;
+  readonly queueBytesMax: number;
+  readonly storeRetryMs: number;
+}
+
+export const defaultSequencerLimits: SequencerLimits = {
+  batchAppendsMax: 1_000,
+  batchBytesMax: 4_194_304,
+  queueAppendsMax: 20_000,
+  queueBytesMax: 67_108_864,
+  storeRetryMs: 300,
+};
+
+export type Appended = Extract<AppendResult, { ok: true }>;
+
+export interface SequencerEvents {
+  /** Entries of one log that one batch committed, in order, before anyone is told of them. `n`: the batch. */
+  onCommitted(committed: Committed, n: number): void;
+}
+
+interface Waiting {
+  readonly append: Append;
+  readonly resolve: (appended: Appended) => void;
+  readonly reject: (error: Error) => void;
+}
+
+const refusals = {
+  conflict: "another body was sent under this clientId; use a new clientId for a new message",
+  not_found: "there is no such message",
+  forbidden: "only its author or a moderator may change a message",
+  bad_request: "the store refused this entry's data",
+} as const;
+
+/**
+ * Appends in batches that clock themselves: one batch is in flight, and what arrives meanwhile is the next.
+ *
+ * Invariant (LOG-1): `append` resolves only after the store has committed the entry.
+ */
+export class Sequencer {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #node: string;
+  readonly #limits: SequencerLimits;
+  readonly #events: SequencerEvents;
+  #queue: Waiting[] = [];
+  #queuedBytes = 0;
+  #n = 0;
+  #running = false;
+  #stopped = false;
+  #idle: (() => void)[] = [];
+  appendedTotal = 0;
+
+  constructor(parts: { store: Store; clock: Clock; node: string; limits: SequencerLimits; events: SequencerEvents }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#node = parts.node;
+    this.#limits = parts.limits;
+    this.#events = parts.events;
+  }
+
+  /** The last batch that this node committed. */
+  get n(): number {
+    return this.#n;
+  }
+
+  /**
+   * Resolves when the entry is durable, with its place; rejects with `RefusalError` (`overloaded`, `conflict`,
+   * `store_unavailable`, `outcome_unknown`, …).
+   */
+  append(append: Append): Promise<Appended> {
+    if (this.#stopped) return Promise.reject(new RefusalError("shutting_down", "this node is stopping; send again under the same clientId"));
+    const bytes = append.data.length;
+    if (this.#queue.length >= this.#limits.queueAppendsMax || this.#queuedBytes + bytes > this.#limits.queueBytesMax) {
+      return Promise.reject(new RefusalError("overloaded", "too many sends wait for the store; send again under the same clientId", 1_000));
+    }
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ append, resolve, reject });
+      this.#queuedBytes += bytes;
+      this.#wake();
+    });
+  }
+
+  /** Takes no more, and resolves when all that was taken is committed or refused. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#running) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  #wake(): void {
+    if (this.#running) return;
+    this.#running = true;
+    // Why: all that this turn of the event loop read from its sockets goes into one transaction.
+    this.#clock.immediate(() => void this.#run());
+  }
+
+  async #run(): Promise<void> {
+    while (this.#queue.length > 0) await this.#commit(this.#nextBatch());
+    this.#running = false;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #nextBatch(): readonly Waiting[] {
+    let count = 0;
+    let bytes = 0;
+    for (const { append } of this.#queue) {
+      if (count >= this.#limits.batchAppendsMax || (count > 0 && bytes + append.data.length > this.#limits.batchBytesMax)) break;
+      bytes += append.data.length;
+      count += 1;
+    }
+    this.#queuedBytes -= bytes;
+    return this.#queue.splice(0, count);
+  }
+
+  async #commit(batch: readonly Waiting[]): Promise<void> {
+    const appends = batch.map(({ append }) => append);
+    const request = { node: this.#node, n: this.#n + 1, appends };
+    let results: readonly AppendResult[];
+    try {
+      results = await this.#store.append(request);
+    } catch (error) {
+      if (!(error instanceof OutcomeUnknown)) {
+        this.#refuseAll(batch, error);
+        return;
+      }
+      for (const { reject } of batch) {
+        reject(new RefusalError("outcome_unknown", "the store was lost during the commit; send again under the same clientId", 1_000));
+      }
+      // Why: the entries may be committed; this node must deliver them, and number its next batch after them.
+      results = await this.#findOut(request);
+    }
+    this.#n += 1;
+    this.#publish(appends, results);
+    for (const [index, result] of results.entries()) {
+      const waiting = batch[index];
+      if (result.ok) waiting?.resolve(result);
+      else waiting?.reject(new RefusalError(result.code, refusals[result.code]));
+    }
+  }
+
+  #refuseAll(batch: readonly Waiting[], error: unknown): void {
+    const refusal =
+      error instanceof StoreUnavailable
+        ? new RefusalError("store_unavailable", "the store takes no writes at the moment; send again under the same clientId", 1_000)
+        : error instanceof Error
+          ? error
+          : new Error("the store refused a batch", { cause: error });
+    for (const { reject } of batch) reject(refusal);
+  }
+
+  async #findOut(request: Parameters<Store["append"]>[0]): Promise<readonly AppendResult[]> {
+    for (;;) {
+      try {
+        return await this.#store.append(request);
+      } catch (error) {
+        if (!(error instanceof OutcomeUnknown) && !(error instanceof StoreUnavailable)) throw error;
+        await new Promise<void>((resolve) => this.#clock.after(this.#limits.storeRetryMs, resolve));
+      }
+    }
+  }
+
+  /** Gives each log's new entries to the feeds, in order. */
+  #publish(appends: readonly Append[], results: readonly AppendResult[]): void {
+    const groups = new Map<LogId, { epoch: Epoch; from: Seq; events: string[] }>();
+    for (const [index, result] of results.entries()) {
+      const append = appends[index];
+      if (append === undefined || !result.ok || result.repeat) continue;
+      this.appendedTotal += 1;
+      const event = eventText(append.log, { ...append, seq: result.seq });
+      const group = groups.get(append.log);
+      if (group === undefined) groups.set(append.log, { epoch: result.epoch, from: result.seq, events: [event] });
+      else group.events.push(event);
+    }
+    for (const [log, group] of groups) this.#events.onCommitted({ log, ...group }, this.#n);
+  }
+}

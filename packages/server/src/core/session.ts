@@ -1,0 +1,209 @@
+import type { Connection, User } from "../gateway/connection.ts";
+import type { LogId, Seq } from "./log.ts";
+import { Subscriber } from "./subscriber.ts";
+import { fromHistory, type Run, Unconfirmed } from "./unconfirmed.ts";
+
+/** What a session asks of its node. Shared by all sessions of the node. */
+export interface SessionEvents {
+  /** Something waits to be written: visit me in this turn. */
+  onDue(session: Session): void;
+  /** The next entry lies below the tail of the subscriber's feed. */
+  onBehind(subscriber: Subscriber): void;
+  /** These runs have arrived at the client for certain. */
+  onArrived(session: Session, runs: readonly Run[]): void;
+  delivered(entries: number): void;
+}
+
+/** Runs kept between two answered pings; at half of it the connection is pinged early, at all of it entries wait. */
+const runsMax = 1_024;
+
+/**
+ * The state of one client's socket on `/`: its rooms as cursors, and what it has not confirmed. It outlives its
+ * connection for a while, so that the same client can come back to it.
+ */
+export class Session {
+  /** Socket id that the client sees. */
+  readonly id: string;
+  /** Secret by which a stock client recovers the session; null when recovery is off. */
+  readonly pid: string | null;
+  readonly offsets: boolean;
+  user: User;
+  connection: Connection | null = null;
+  /** Rooms, the announcements and the inbox; few, so a list. */
+  readonly subscribers: Subscriber[] = [];
+  /** Subscribers that the present flush found something for. */
+  readonly due: Subscriber[] = [];
+  queued = false;
+  /** Since when no connection serves it. */
+  detachedAt = 0;
+
+  readonly #events: SessionEvents;
+  #unconfirmed: Unconfirmed | null = null;
+  #replies: Buffer[] = [];
+  /** CONNECT was answered: entries may be written. */
+  #open = false;
+
+  constructor(identity: { id: string; pid: string | null; offsets: boolean; user: User }, events: SessionEvents) {
+    this.id = identity.id;
+    this.pid = identity.pid;
+    this.offsets = identity.offsets;
+    this.user = identity.user;
+    this.#events = events;
+  }
+
+  find(log: LogId): Subscriber | undefined {
+    return this.subscribers.find((subscriber) => subscriber.log === log);
+  }
+
+  /** A new cursor for the log; an older one must have been removed. */
+  add(log: LogId, epoch: string, cursor: Seq): Subscriber {
+    const subscriber = new Subscriber(this, log, epoch, cursor);
+    this.subscribers.push(subscriber);
+    return subscriber;
+  }
+
+  remove(subscriber: Subscriber): void {
+    const at = this.subscribers.indexOf(subscriber);
+    if (at >= 0) this.subscribers.splice(at, 1);
+  }
+
+  /** The connection that serves the session from now on. Nothing is written before `open`. */
+  connect(connection: Connection): void {
+    this.connection = connection;
+  }
+
+  open(): void {
+    this.#open = true;
+    this.#events.onDue(this);
+  }
+
+  /** The connection is gone; cursors and what is unconfirmed stay. */
+  disconnect(): void {
+    this.connection = null;
+    this.#open = false;
+    this.#replies = [];
+  }
+
+  /** A reply or signal, written at the next flush before the entries that are due by then. Lost without a connection. */
+  emit(frame: Buffer): void {
+    if (this.connection === null) return;
+    this.#replies.push(frame);
+    if (this.#open) this.#events.onDue(this);
+  }
+
+  /** Best effort: dropped when the reader is slow. */
+  signal(frame: Buffer): void {
+    if (this.connection !== null && this.connection.free() > frame.length * 64) this.emit(frame);
+  }
+
+  /** A history page is among the replies: it ends at `to`. */
+  wroteHistory(subscriber: Subscriber, to: Seq): void {
+    this.#wrote(subscriber, fromHistory, to);
+  }
+
+  /** Writes the replies, then what lies between the cursors of the due subscribers and their heads: one write. */
+  flush(): void {
+    this.queued = false;
+    const { connection } = this;
+    if (connection === null || !this.#open) {
+      this.due.length = 0;
+      return;
+    }
+    const frames = this.#replies;
+    if (frames.length > 0) this.#replies = [];
+    let bytes = 0;
+    for (const frame of frames) bytes += frame.length;
+    for (const subscriber of this.due) bytes += this.#take(subscriber, frames, connection.free() - bytes);
+    this.due.length = 0;
+    if (frames.length > 0) connection.write(frames);
+    if (this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2) connection.confirm();
+  }
+
+  /** Frames of a page that was read from the store, written at once. Gives the number of bytes, or −1 when the page must wait. */
+  writePage(subscriber: Subscriber, frames: Buffer, to: Seq): boolean {
+    const { connection } = this;
+    if (connection === null || !this.#open || connection.free() < frames.length) return false;
+    const waiting = this.#replies;
+    this.#replies = [];
+    waiting.push(frames);
+    this.#advance(subscriber, to);
+    connection.write(waiting);
+    return true;
+  }
+
+  #take(subscriber: Subscriber, frames: Buffer[], free: number): number {
+    const { feed } = subscriber;
+    if (feed === null || subscriber.state !== "live") return 0;
+    let bytes = 0;
+    for (;;) {
+      const runsFull = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax;
+      const taken = runsFull ? ({ kind: "full" } as const) : feed.take(subscriber.cursor, free - bytes, this.offsets);
+      switch (taken.kind) {
+        case "frames":
+          frames.push(taken.frames);
+          bytes += taken.frames.length;
+          this.#advance(subscriber, taken.to);
+          break;
+        case "at_head":
+          return bytes;
+        case "full":
+          subscriber.state = "parked";
+          return bytes;
+        case "behind":
+          subscriber.state = "catching_up";
+          this.#events.onBehind(subscriber);
+          return bytes;
+      }
+    }
+  }
+
+  #advance(subscriber: Subscriber, to: Seq): void {
+    this.#wrote(subscriber, subscriber.cursor, to);
+    this.#events.delivered(to - subscriber.cursor);
+    subscriber.cursor = to;
+  }
+
+  #wrote(subscriber: Subscriber, from: Seq, to: Seq): void {
+    this.#unconfirmed ??= new Unconfirmed();
+    this.#unconfirmed.wrote(subscriber, from, to);
+  }
+
+  onPinged(): void {
+    this.#unconfirmed?.pinged();
+  }
+
+  /** The window is free again: what has arrived is confirmed, and parked subscribers are due. */
+  onAnswered(): void {
+    if (this.#unconfirmed !== null) {
+      const arrived = this.#unconfirmed.answered();
+      if (this.#unconfirmed.size === 0) this.#unconfirmed = null;
+      if (arrived.length > 0) this.#events.onArrived(this, arrived);
+    }
+    let woken = false;
+    for (const subscriber of this.subscribers) {
+      if (subscriber.state !== "parked") continue;
+      subscriber.state = "live";
+      this.due.push(subscriber);
+      woken = true;
+    }
+    if (woken) this.#events.onDue(this);
+  }
+
+  /**
+   * Moves the cursors back to what the client has for certain, when `last` is the last entry it remembers (null: it
+   * remembers none). Gives the subscribers whose first history page may not have arrived.
+   */
+  rewind(last: { readonly log: LogId; readonly epoch: string; readonly seq: Seq } | null): readonly Subscriber[] {
+    if (this.#unconfirmed === null) return [];
+    const isOf = (subscriber: Subscriber) => last !== null && subscriber.log === last.log && subscriber.epoch === last.epoch;
+    const lacking = this.#unconfirmed.lackingAfter(last === null ? null : { isOf, seq: last.seq });
+    const withoutHistory = new Set<Subscriber>();
+    for (const { subscriber, from } of lacking) {
+      if (withoutHistory.has(subscriber)) continue;
+      if (from === fromHistory) withoutHistory.add(subscriber);
+      else if (from < subscriber.cursor) subscriber.cursor = from;
+    }
+    this.#unconfirmed = null;
+    return [...withoutHistory].filter((subscriber) => this.subscribers.includes(subscriber));
+  }
+}
