@@ -2,15 +2,19 @@ import type { Role, RoomAccess } from "@parley/protocol";
 import type { Entry, Epoch, LogId, LogState, Millis, Seq } from "../core/log.ts";
 
 /**
- * Port: the durable truth. Every method may reject with `StoreUnavailable`; reads are always safe to repeat.
+ * Port: the durable truth. Every method may reject with `StoreUnavailable` (nothing was changed), and every write with
+ * `OutcomeUnknown`; reads, and writes other than `append`, are always safe to repeat. A count or limit outside of its
+ * stated bounds is a bug and rejects with `RangeError`.
  * One contract suite (`store.contract.ts`) runs on every implementation.
  */
 export interface Store extends AsyncDisposable {
   /**
    * Commits a batch in one transaction (fsync on) and assigns each new entry the next `seq` of its log, in the order
    * given. Creates logs that do not exist. Results stand in the order of `batch.appends`; a refused append leaves the
-   * others alone (LOG-3). Repeating a batch with the same `(node, n)` after `OutcomeUnknown` gives the same results.
-   * The same transaction writes the journal row `(node, n, heads)`.
+   * others alone (LOG-3). Repeating a batch with the same `(node, n)` after `OutcomeUnknown` gives the same results;
+   * another batch under a committed `(node, n)` is a bug and rejects with an `Error`.
+   * The same transaction writes the journal row `(node, n, heads)`, also when every append was refused, and raises the
+   * floor of logs whose room keeps `retainEntriesMax`.
    * Errors: `StoreUnavailable` (nothing was committed), `OutcomeUnknown` (a lost worker or connection).
    */
   append(batch: AppendBatch): Promise<readonly AppendResult[]>;
@@ -24,7 +28,8 @@ export interface Store extends AsyncDisposable {
   /**
    * Entries with `seq > after`, ascending, at most `limit` (1..500) and about `bytesMax` of data (always at least one
    * entry, if there is one), in one snapshot with the log's state. A message that was edited or deleted comes with its
-   * present state as `data`; an erased entry comes as type `erased` with data `{}`. Empty at the head.
+   * present state as `data`. An erased entry, and an edit that a later change of its message superseded, comes as type
+   * `erased` with data `{}` and an empty actor. Empty at the head; from the floor on when `after` lies below it.
    * An unknown log gives `undefined`. Reads ≤ limit + 1 rows by the primary key `(log_id, seq)`.
    */
   readAfter(log: LogId, after: Seq, limit: number, bytesMax: number): Promise<EntryPage | undefined>;
@@ -32,16 +37,14 @@ export interface Store extends AsyncDisposable {
   /**
    * Messages alone (type `message`), in their present state as of the head in the same snapshot, oldest first, at most
    * `limit` (1..100) and about `bytesMax` of data: the newest below `before`, or the oldest above `after`, or else the
-   * newest of all. `more`: messages lie beyond the page in the direction asked for. An unknown log gives `undefined`.
+   * newest of all. Deleted messages are among them, erased ones are not. `more`: messages lie beyond the page in the
+   * direction asked for. An unknown log gives `undefined`.
    * Reads ≤ limit + 1 rows.
    */
   readMessages(log: LogId, range: MessageRange): Promise<MessagePage | undefined>;
 
   /** Raises the floor to `floor` (at most head + 1): entries below it are deleted, with what belongs to them. Never lowers it. */
   trim(log: LogId, floor: Seq): Promise<void>;
-
-  /** Empties the row of an entry for good; its place stays, as type `erased`. False when there is no such entry. */
-  erase(log: LogId, seq: Seq): Promise<boolean>;
 
   /**
    * Journal rows with `n` above the one given for their node, of every node, also of nodes not named, ascending by `n`
@@ -52,7 +55,7 @@ export interface Store extends AsyncDisposable {
   /** Deletes journal rows written before `before`, and client ids of entries before `clientIdsBefore`. At most 10,000 of each a call. */
   prune(before: Millis, clientIdsBefore: Millis): Promise<void>;
 
-  /** Creates a room and opens its log, or changes its settings. */
+  /** Creates a room and opens its log, or changes its settings; `createdAt` stays that of its creation. */
   putRoom(room: Room): Promise<void>;
   room(log: LogId): Promise<Room | undefined>;
   /** Rooms of a tenant with `room > after` by name, at most `limit` (1..500). */
@@ -69,7 +72,10 @@ export interface Store extends AsyncDisposable {
 
   /** The stored position of each user's inbox with the state of its log. At most 1,000 users. */
   inboxes(logs: readonly LogId[]): Promise<readonly InboxState[]>;
-  /** Moves stored inbox positions forward, never back; another epoch replaces. At most 1,000. */
+  /**
+   * Moves stored inbox positions forward, never back. One of another epoch than its log's present one is ignored; the
+   * present one replaces any other. At most 1,000.
+   */
   saveInboxPositions(positions: readonly InboxPosition[]): Promise<void>;
 
   /** Tokens of this user issued before `issuedBefore` (seconds since 1970) are revoked from now on; a later call moves it forward. `banned` refuses all tokens. */
@@ -97,17 +103,20 @@ export interface Append {
   readonly at: Millis;
   readonly v: number;
   readonly data: string;
-  /** Idempotency (LOG-3): within `(log, actor, clientId)` one commit; other `type` or `data` under it: `conflict`. */
+  /** Idempotency (LOG-3): within `(log, actor, clientId)` one commit; other `type` or `data` under it: `conflict`. A repeat has no effect. */
   readonly clientId: string | null;
   /** What the same transaction does besides. */
   readonly effect: AppendEffect | null;
 }
 
+/** A target that is not there (not kept, no message, deleted, erased; for `erase` any entry will do) is `not_found`. */
 export type AppendEffect =
   /** Replaces the text of a message; refused `forbidden` unless `actor` wrote it or `byModerator`. */
   | { readonly kind: "edit"; readonly target: Seq; readonly text: string; readonly byModerator: boolean }
   /** Empties the text and data of a message, which stays as a tombstone with `deletedAt`. Same right as an edit. */
   | { readonly kind: "delete"; readonly target: Seq; readonly byModerator: boolean }
+  /** Empties an entry for good, with the edit that a message's text came from; their places stay, as type `erased`. */
+  | { readonly kind: "erase"; readonly target: Seq }
   /** Stores, changes (`role`) or removes (`null`) a membership. */
   | { readonly kind: "membership"; readonly userId: string; readonly role: Role | null };
 
@@ -194,7 +203,29 @@ export interface Revocation {
   readonly banned: boolean;
 }
 
-/** Nothing was committed; the same call may succeed later. `reason` is for the log, never for a decision. */
+/** Another process works on this store. `setting` is the name of what to change. */
+export class StoreLocked extends Error {
+  override readonly name = "StoreLocked";
+  readonly setting: string;
+
+  constructor(setting: string, message: string) {
+    super(message);
+    this.setting = setting;
+  }
+}
+
+/** The store cannot be opened as it is: unwritable, damaged, written by a newer version. `setting` as above. */
+export class StoreUnusable extends Error {
+  override readonly name = "StoreUnusable";
+  readonly setting: string;
+
+  constructor(setting: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.setting = setting;
+  }
+}
+
+/** Nothing was committed; the same call may succeed later. The message is for the log, never for a decision. */
 export class StoreUnavailable extends Error {
   override readonly name = "StoreUnavailable";
 }
