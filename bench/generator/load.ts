@@ -1,0 +1,129 @@
+import { setTimeout as wait } from "node:timers/promises";
+import type { Client } from "./client.ts";
+import { Histogram } from "./histogram.ts";
+import { inFlightMax, nowMicros, type RoomTraffic, type Traffic } from "./traffic.ts";
+
+/** Who sends into which room. Each room has one sender: then the order of its counters is the order of its messages. */
+export interface Lane {
+  readonly client: Client;
+  readonly room: RoomTraffic;
+}
+
+export interface LoadPlan {
+  readonly warmUpMs: number;
+  readonly measureMs: number;
+  readonly textLength: number;
+}
+
+export interface LoadTimes {
+  /** From the first send to the last delivery, or to where waiting for it was given up. */
+  readonly elapsedMs: number;
+  readonly plannedMs: number;
+  readonly measuredMs: number;
+  /** How late the generator's own sends were, 99th percentile; only at a fixed rate. */
+  readonly latenessP99Micros: number | undefined;
+}
+
+/** What a run does at the two ends of its measured window. */
+export interface Window {
+  begin(): void;
+  end(): void;
+}
+
+// A timer fires up to a millisecond late. That is no fault of the server; more than that is waiting that a real
+// sender would have had, and counts into the latency.
+const timerGranularityMicros = 1000;
+
+/** Sends at a fixed total rate, whatever comes back: lane by lane, evenly spaced. */
+export async function openLoop(
+  traffic: Traffic,
+  lanes: readonly Lane[],
+  rate: number,
+  plan: LoadPlan,
+  window: Window,
+): Promise<LoadTimes> {
+  const intervalMicros = 1e6 / rate;
+  const lateness = new Histogram();
+  const began = nowMicros();
+  let sent = 0;
+  const total = Math.floor(((plan.warmUpMs + plan.measureMs) * rate) / 1000);
+  function sendDue(): void {
+    const now = nowMicros();
+    while (sent < total && began + sent * intervalMicros <= now) {
+      const due = began + sent * intervalMicros;
+      const lane = lanes[sent % lanes.length];
+      sent += 1;
+      if (lane?.client.ready !== true) continue;
+      lateness.record(now - due);
+      lane.client.sendMessage(lane.room, Math.min(now, due + timerGranularityMicros), plan.textLength);
+    }
+  }
+  const timer = setInterval(sendDue, 1);
+  try {
+    await measure(traffic, began, plan, window);
+    sendDue();
+  } finally {
+    clearInterval(timer);
+  }
+  return { ...(await drain(traffic, began, plan)), latenessP99Micros: lateness.percentile(0.99) };
+}
+
+/** `acknowledged`: a send is done when its acknowledgement came. `delivered`: when every member of its room has it. */
+export type Completion = "acknowledged" | "delivered";
+
+/** Keeps `inFlight` sends under way in each lane, each followed by the next as soon as it is done. */
+export async function closedLoop(
+  traffic: Traffic,
+  lanes: readonly Lane[],
+  inFlight: number,
+  completion: Completion,
+  plan: LoadPlan,
+  window: Window,
+): Promise<LoadTimes> {
+  if (inFlight > inFlightMax) throw new Error(`at most ${inFlightMax} sends can be in flight in a room`);
+  let running = true;
+  for (const { client, room } of lanes) {
+    const sendNext = (): void => {
+      if (running && client.ready) client.sendMessage(room, nowMicros(), plan.textLength);
+    };
+    if (completion === "acknowledged") client.onAcknowledged = sendNext;
+    else room.onComplete = sendNext;
+  }
+  const began = nowMicros();
+  for (const { client, room } of lanes) {
+    for (let count = 0; count < inFlight; count += 1) client.sendMessage(room, nowMicros(), plan.textLength);
+  }
+  await measure(traffic, began, plan, window);
+  running = false;
+  return { ...(await drain(traffic, began, plan)), latenessP99Micros: undefined };
+}
+
+async function measure(traffic: Traffic, beganMicros: number, plan: LoadPlan, window: Window): Promise<void> {
+  await wait(plan.warmUpMs - (nowMicros() - beganMicros) / 1000);
+  traffic.measureFromMicros = nowMicros();
+  window.begin();
+  await wait(plan.measureMs);
+  window.end();
+  traffic.measureToMicros = nowMicros();
+}
+
+/** Waits until all that was sent has come, at most until the run has taken 1.6× its plan. */
+async function drain(
+  traffic: Traffic,
+  beganMicros: number,
+  plan: LoadPlan,
+): Promise<Omit<LoadTimes, "latenessP99Micros">> {
+  const plannedMs = plan.warmUpMs + plan.measureMs;
+  const elapsedMs = () => (nowMicros() - beganMicros) / 1000;
+  const done = () =>
+    traffic.deliveries >= traffic.expectedDeliveries && traffic.acknowledged + refusals(traffic) >= traffic.sends;
+  while (!done() && elapsedMs() < plannedMs * 1.6) await wait(5);
+  const finishedMs = elapsedMs();
+  // What comes twice comes late: without this pause a repeat of the last messages would not be seen.
+  await wait(50);
+  return { elapsedMs: finishedMs, plannedMs, measuredMs: (traffic.measureToMicros - traffic.measureFromMicros) / 1000 };
+}
+
+function refusals(traffic: Traffic): number {
+  return [...traffic.refusedSends.values()].reduce((sum, refused) => sum + refused, 0);
+}

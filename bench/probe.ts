@@ -1,0 +1,40 @@
+// One small room under a low, fixed rate, for workloads that put their main load on from another process.
+// usage: node bench/probe.ts PLAN (JSON); prints {"p50Ms":…,"p99Ms":…,"refusals":[…]}
+import { z } from "zod";
+import { gather } from "./generator/crowd.ts";
+import { openLoop } from "./generator/load.ts";
+import { Traffic } from "./generator/traffic.ts";
+import { Meter } from "./machine/meter.ts";
+import { reasonsToRefuse } from "./rules.ts";
+import { observe } from "./workloads/workload.ts";
+
+const planSchema = z.object({
+  host: z.string(),
+  port: z.number(),
+  pid: z.number(),
+  secret: z.string(),
+  room: z.string(),
+  sequenced: z.boolean(),
+  members: z.number(),
+  rate: z.number(),
+  warmUpMs: z.number(),
+  measureMs: z.number(),
+  textLength: z.number(),
+});
+
+const plan = planSchema.parse(JSON.parse(process.argv[2] ?? "{}"));
+const traffic = new Traffic(plan.sequenced);
+const room = traffic.addRoom(plan.room);
+const { host, port, secret } = plan;
+const memberships = Array.from({ length: plan.members }, () => [room]);
+using crowd = await gather(
+  { traffic, host, port, secret, arrival: "websocket", atOnce: plan.members },
+  memberships,
+  90_000,
+);
+const meter = new Meter(plan.pid);
+const lanes = crowd.clients.slice(0, 1).map((client) => ({ client, room }));
+const times = await openLoop(traffic, lanes, plan.rate, plan, meter);
+const refusals = reasonsToRefuse(observe("fixed_rate", traffic, crowd, times, meter.shares, undefined));
+const percentileMs = (fraction: number) => (traffic.deliveryLatency.percentile(fraction) ?? 0) / 1000;
+console.log(JSON.stringify({ p50Ms: percentileMs(0.5), p99Ms: percentileMs(0.99), refusals }));

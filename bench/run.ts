@@ -1,0 +1,119 @@
+// The bench: runs workloads on Parley and its peers, alternating, and prints medians, spread and ratios.
+// usage: node bench/run.ts [--workload NAME] [--servers A,B] [--runs N] [--json FILE] [--short] [--server-cores LIST]
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { cpus, release, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { generatorCore, pinned } from "./machine/pin.ts";
+import { isAccident } from "./rules.ts";
+import { type Row, type RunReport, runReportSchema, summarize, table } from "./run-report.ts";
+import { serverKind } from "./servers/all.ts";
+import { workloadsCalled } from "./workloads/all.ts";
+import { generatorMaximum } from "./workloads/generator-maximum.ts";
+import type { Workload } from "./workloads/workload.ts";
+
+const runOne = fileURLToPath(new URL("run-one.ts", import.meta.url));
+/** How often a run is repeated that only failed because something else used the machine. */
+const repeatsMax = 2;
+
+const { values: options } = parseArgs({
+  options: {
+    workload: { type: "string" },
+    servers: { type: "string" },
+    runs: { type: "string" },
+    json: { type: "string" },
+    short: { type: "boolean", default: false },
+    "server-cores": { type: "string" },
+  },
+});
+const runs = Number(options.runs ?? (options.short ? 1 : 3));
+if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs ${options.runs}: give a whole number from 1`);
+
+async function main(): Promise<void> {
+  printMachine();
+  const chosen = workloadsCalled(options.workload);
+  const workloads = chosen.includes(generatorMaximum) ? chosen : [generatorMaximum, ...chosen];
+  const rows: Row[] = [];
+  for (const workload of workloads) rows.push(...(await measure(workload)));
+  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(rows, null, 1)}\n`);
+  if (rows.some(({ valid }) => !valid)) process.exitCode = 1;
+}
+
+function printMachine(): void {
+  const processors = cpus();
+  console.log(
+    `${processors.length} × ${processors[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`,
+  );
+  console.log(`$ node bench/run.ts ${process.argv.slice(2).join(" ")}`.trimEnd());
+  if (options.short) console.log("--short: shows that the bench works; its figures mean nothing");
+}
+
+async function measure(workload: Workload): Promise<readonly Row[]> {
+  console.log(`\n${workload.name}: ${workload.title}`);
+  const servers = workload === generatorMaximum ? workload.servers : (options.servers?.split(",") ?? workload.servers);
+  const rounds = workload === generatorMaximum ? 1 : runs;
+  const reports: RunReport[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    // Alternating, so that neither a machine that warms up nor a disk that fills favours one.
+    for (const server of round % 2 === 0 ? servers : servers.toReversed())
+      reports.push(await repeated(workload, server));
+  }
+  const ordered = servers.flatMap((server) => reports.filter((report) => report.server === server));
+  const rows = summarize(ordered);
+  console.log(table(rows, workload.reference));
+  printCircumstances(ordered, rows);
+  return rows;
+}
+
+async function repeated(workload: Workload, server: string): Promise<RunReport> {
+  let report = await run(workload, server);
+  for (
+    let repeat = 0;
+    repeat < repeatsMax && report.figures.some(({ refusals }) => isAccident(refusals));
+    repeat += 1
+  ) {
+    report = await run(workload, server);
+  }
+  return report;
+}
+
+/** Errors: rejects when the run gave no report: the server did not start, or the bench itself failed. */
+async function run(workload: Workload, server: string): Promise<RunReport> {
+  const choice = ["--workload", workload.name, "--server", serverKind(server).name];
+  const flags = [
+    ...(options.short ? ["--short"] : []),
+    ...(options["server-cores"] === undefined ? [] : ["--server-cores", options["server-cores"]]),
+  ];
+  const [program = "", ...rest] = pinned(generatorCore, [process.execPath, runOne, ...choice, ...flags]);
+  const child = spawn(program, rest, {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, BENCH_ROOT: String(process.pid) },
+  });
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  await once(child, "close");
+  if (child.exitCode !== 0)
+    throw new Error(`${workload.name} on ${server} ended with ${child.exitCode ?? child.signalCode}`);
+  return runReportSchema.parse(JSON.parse(output));
+}
+
+function printCircumstances(reports: readonly RunReport[], rows: readonly Row[]): void {
+  const seen = new Set<string>();
+  for (const { server, command, cores, versions, settings } of reports) {
+    if (seen.has(server)) continue;
+    seen.add(server);
+    const listed = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+    console.log(`  ${server}: ${serverKind(server).title}`);
+    console.log(`    ${[...listed, `server on core ${cores}, generator on core ${generatorCore}`].join(", ")}`);
+    console.log(`    $ ${command}`);
+    console.log(`    changed from its defaults: ${settings.length === 0 ? "nothing" : settings.join(", ")}`);
+  }
+  const refused = new Set(rows.flatMap(({ server, refusals }) => refusals.map((refusal) => `${server}: ${refusal}`)));
+  for (const reason of refused) console.log(`  refused: ${reason}`);
+}
+
+await main();

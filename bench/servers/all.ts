@@ -1,0 +1,14 @@
+import { parley } from "./parley.ts";
+import type { ServerKind } from "./server.ts";
+import { sink } from "./sink.ts";
+import { socketio, socketioSqlite } from "./socketio.ts";
+
+/** In the order of the tables. */
+export const serverKinds: readonly ServerKind[] = [parley, socketio, socketioSqlite, sink];
+
+export function serverKind(name: string): ServerKind {
+  const kind = serverKinds.find((candidate) => candidate.name === name);
+  if (kind === undefined)
+    throw new Error(`no server ${name}; there are ${serverKinds.map((known) => known.name).join(", ")}`);
+  return kind;
+}

@@ -1,0 +1,135 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { type Cores, pinned } from "../machine/pin.ts";
+
+export interface ProcessPlan {
+  readonly cores: Cores;
+  /** Arguments after `node`. */
+  readonly arguments: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly directory: string;
+}
+
+/** Bytes, after a forced collection. */
+export interface Memory {
+  readonly rss: number;
+  readonly heapUsed: number;
+}
+
+const readyTimeoutMs = 20_000;
+const stopTimeoutMs = 10_000;
+const standardErrorLinesMax = 40;
+const memoryReport = fileURLToPath(new URL("memory-report.ts", import.meta.url));
+
+/** A server as a child process: its lines of JSON, its memory, its end. */
+export class ServerProcess implements AsyncDisposable {
+  readonly command: string;
+  readonly pid: number;
+  readonly #child: ChildProcess;
+  readonly #lines: ((line: Record<string, unknown>) => void)[] = [];
+  readonly #complaints: string[] = [];
+  #ended: string | undefined;
+
+  constructor(plan: ProcessPlan) {
+    const command = pinned(plan.cores, [process.execPath, "--expose-gc", "--import", memoryReport, ...plan.arguments]);
+    this.command = command.join(" ");
+    const [program = "", ...rest] = command;
+    const child = spawn(program, rest, {
+      cwd: plan.directory,
+      env: { PATH: process.env["PATH"], NODE_ENV: "production", ...plan.environment },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child = child;
+    this.pid = child.pid ?? 0;
+    createInterface({ input: child.stdout }).on("line", (line) => this.#onLine(line));
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      this.#complaints.push(line);
+      if (this.#complaints.length > standardErrorLinesMax) this.#complaints.shift();
+    });
+    child.on("error", (error) => this.#onEnd(error.message));
+    child.on("exit", (code, signal) => this.#onEnd(`exit ${code ?? signal}`));
+  }
+
+  get ended(): string | undefined {
+    return this.#ended;
+  }
+
+  #onLine(text: string): void {
+    if (!text.startsWith("{")) {
+      this.#complaints.push(text);
+      return;
+    }
+    const line = parseObject(text);
+    for (const listener of [...this.#lines]) listener(line);
+  }
+
+  #onEnd(reason: string): void {
+    this.#ended ??= reason;
+    for (const listener of [...this.#lines]) listener({ ended: reason });
+  }
+
+  /** The first line that has `key`. Errors: rejects when the process ends first, with what it printed, or after `timeoutMs`. */
+  line(key: string, timeoutMs: number): Promise<Record<string, unknown>> {
+    return new Promise((resolve, reject) => {
+      const settle = (act: () => void) => {
+        clearTimeout(timer);
+        this.#lines.splice(this.#lines.indexOf(listener), 1);
+        act();
+      };
+      const listener = (line: Record<string, unknown>) => {
+        if (key in line) settle(() => resolve(line));
+        else if ("ended" in line) settle(() => reject(this.complaint(`ended (${this.#ended})`)));
+      };
+      const timer = setTimeout(
+        () => settle(() => reject(this.complaint(`gave no ${key} line in ${timeoutMs} ms`))),
+        timeoutMs,
+      );
+      this.#lines.push(listener);
+      if (this.#ended !== undefined) listener({ ended: this.#ended });
+    });
+  }
+
+  /** The port of the ready line. Errors: as `line`; the process is gone then. */
+  async readyPort(): Promise<number> {
+    try {
+      return Number((await this.line("ready", readyTimeoutMs))["port"]);
+    } catch (error) {
+      await this[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  complaint(what: string): Error {
+    return new Error(`${this.command}\n${what}\n${this.#complaints.join("\n")}`);
+  }
+
+  async memory(): Promise<Memory> {
+    const line = this.line("benchMemory", 30_000);
+    this.#child.kill("SIGUSR2");
+    const { benchMemory } = await line;
+    if (typeof benchMemory === "object" && benchMemory !== null && "rss" in benchMemory && "heapUsed" in benchMemory) {
+      return { rss: Number(benchMemory.rss), heapUsed: Number(benchMemory.heapUsed) };
+    }
+    throw this.complaint("gave no memory figures");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#ended !== undefined) return;
+    const exited = once(this.#child, "exit");
+    this.#child.kill("SIGTERM");
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), stopTimeoutMs);
+    await exited;
+    clearTimeout(timer);
+  }
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? { ...value } : {};
+  } catch {
+    return {};
+  }
+}

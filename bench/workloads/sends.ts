@@ -1,0 +1,63 @@
+import { closedLoop, openLoop } from "../generator/load.ts";
+import { type CommitTimes, quantileBetween } from "../servers/metrics.ts";
+import { plans, runPhase } from "./phase.ts";
+import { type Figure, figures, milliseconds, roomNames, type RunContext, type Workload } from "./workload.ts";
+
+const connections = 100;
+const inFlight = 8;
+const steadyRate = 1_000;
+
+export const sends: Workload = {
+  name: "sends",
+  title: `acknowledged durable sends: ${connections} connections with ${inFlight} in flight, a room each; then ${steadyRate}/s`,
+  servers: ["parley", "socketio-sqlite"],
+  reference: "socketio-sqlite",
+  // Why both: a store of its own thread is part of what is measured, and the generator leaves most of its core idle.
+  serverCores: "0,1",
+  openFiles: () => connections + 200,
+  run: async (context) => [...(await saturated(context)), ...(await steady(context))],
+};
+
+async function saturated(context: RunContext): Promise<readonly Figure[]> {
+  const plan = plans[context.scale];
+  const { traffic, times, meters, refusals } = await runPhase(context, {
+    kind: "maximum",
+    rooms: roomNames("sends-saturated", connections),
+    membersPerRoom: 1,
+    firstUser: 0,
+    atOnce: 32,
+    load: (books, lanes, window) => closedLoop(books, lanes, inFlight, "acknowledged", plan, window),
+  });
+  return figures(refusals, [
+    ["acknowledged", "/s", traffic.acknowledgedMeasured / (times.measuredMs / 1000)],
+    ["acknowledgement p50, saturated", "ms", milliseconds(traffic.acknowledgementLatency.percentile(0.5))],
+    ["acknowledgement p99, saturated", "ms", milliseconds(traffic.acknowledgementLatency.percentile(0.99))],
+    ["server CPU, saturated", "cores", meters.serverShare],
+    ["generator CPU, saturated", "cores", meters.generatorShare],
+  ]);
+}
+
+async function steady(context: RunContext): Promise<readonly Figure[]> {
+  const plan = plans[context.scale];
+  const commits: Promise<CommitTimes | undefined>[] = [];
+  const scrape = () => void commits.push(context.server.commitTimes());
+  const { traffic, meters, refusals } = await runPhase(context, {
+    kind: "fixed_rate",
+    rooms: roomNames("sends-steady", connections),
+    membersPerRoom: 1,
+    firstUser: 0,
+    atOnce: 32,
+    window: { begin: scrape, end: scrape },
+    load: (books, lanes, window) => openLoop(books, lanes, steadyRate, plan, window),
+  });
+  const [before, after] = await Promise.all(commits);
+  const commitSeconds = before === undefined || after === undefined ? undefined : quantileBetween(before, after, 0.99);
+  const at = `at ${steadyRate}/s`;
+  return figures(refusals, [
+    [`acknowledgement p50 ${at}`, "ms", milliseconds(traffic.acknowledgementLatency.percentile(0.5))],
+    [`acknowledgement p99 ${at}`, "ms", milliseconds(traffic.acknowledgementLatency.percentile(0.99))],
+    [`delivery p99 ${at}`, "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
+    [`store's own commit p99 ${at}`, "ms", commitSeconds === undefined ? undefined : commitSeconds * 1000],
+    [`server CPU ${at}`, "cores", meters.serverShare],
+  ]);
+}
