@@ -1,0 +1,162 @@
+import { createHash } from "node:crypto";
+import { errors, type JWTHeaderParameters, jwtVerify } from "jose";
+import type { Config } from "../config.ts";
+import type { Clock } from "../core/clock.ts";
+import { type AuthenticationRefusal, type AuthenticationResult, refused, userOfClaims } from "./token-claims.ts";
+import { createRemoteKeys, KeysUnavailable, type RemoteKeys } from "./token-keys.ts";
+
+export interface TokenVerifier {
+  /**
+   * The user that a token (JWT) speaks for. Never rejects. `access_unavailable`: the identity provider cannot be asked
+   * at the moment; every other refusal is a verdict on this token.
+   */
+  verify(token: unknown): Promise<AuthenticationResult>;
+}
+
+export interface TokenVerifierOptions {
+  /** A fetch of the JWKS failed; for the log. */
+  readonly onKeysFailure?: (error: unknown) => void;
+}
+
+export const tokenLengthMax = 16_384;
+const rememberedMsMax = 5 * 60_000;
+
+/** Verifies by the shared secret (HS algorithms) and by the JWKS (all others), as `auth` says. */
+export function createTokenVerifier(
+  auth: Config["auth"],
+  clock: Clock,
+  options: TokenVerifierOptions = {},
+): TokenVerifier {
+  const remembered = createMemory(auth.verifiedTokensMax, clock);
+  const findKey = createKeyFinder(auth, clock, options);
+  const settings = {
+    algorithms: [...auth.algorithms],
+    clockTolerance: auth.clockToleranceSeconds,
+    ...(auth.issuer === undefined ? {} : { issuer: auth.issuer }),
+    ...(auth.audience === undefined ? {} : { audience: auth.audience }),
+  };
+
+  async function verifySignature(token: string): Promise<AuthenticationResult> {
+    const now = clock.now();
+    try {
+      const { payload } = await jwtVerify(token, findKey, { ...settings, currentDate: new Date(now) });
+      return userOfClaims(auth, payload, Math.floor(now / 1_000));
+    } catch (error) {
+      return explainFailure(auth, error);
+    }
+  }
+
+  return {
+    async verify(token) {
+      const misshapen = findMisshape(token);
+      if (misshapen !== undefined || typeof token !== "string") return misshapen ?? refused("unauthorized", "no token");
+      const digest = createHash("sha256").update(token).digest("base64");
+      const known = remembered.get(digest);
+      if (known !== undefined) return known;
+      const result = await verifySignature(token);
+      if (result.ok) remembered.set(digest, result, result.user.expiresAt ?? Infinity);
+      return result;
+    },
+  };
+}
+
+function findMisshape(token: unknown): AuthenticationRefusal | undefined {
+  if (token === undefined || token === null || token === "") {
+    return refused("unauthorized", "no token: connect with auth: {token}; `parley token create` makes one");
+  }
+  if (typeof token !== "string") return refused("unauthorized", "the token is no text");
+  if (token.length > tokenLengthMax)
+    return refused("unauthorized", `the token is longer than ${tokenLengthMax} characters`);
+  if (/^bearer\s/i.test(token)) return refused("unauthorized", "the token begins with Bearer: send the token alone");
+  return undefined;
+}
+
+function createKeyFinder(auth: Config["auth"], clock: Clock, { onKeysFailure }: TokenVerifierOptions) {
+  const secret = auth.secret === undefined ? undefined : Buffer.from(auth.secret);
+  const remote: RemoteKeys | undefined =
+    auth.jwksUrl === undefined
+      ? undefined
+      : createRemoteKeys({
+          url: auth.jwksUrl,
+          timeoutMs: auth.authenticateTimeoutMs,
+          clock,
+          ...(onKeysFailure === undefined ? {} : { onFailure: onKeysFailure }),
+        });
+  // Invariant: the secret verifies HS algorithms alone, and a public key never does (HS/RS confusion).
+  return async (header: JWTHeaderParameters) => {
+    if (header.alg.startsWith("HS")) {
+      if (secret !== undefined) return secret;
+      throw new errors.JOSEAlgNotAllowed("no secret");
+    }
+    if (remote !== undefined) return remote.find(header);
+    throw new errors.JOSEAlgNotAllowed("no JWKS");
+  };
+}
+
+const failures: Readonly<Record<string, string>> = {
+  ERR_JWS_SIGNATURE_VERIFICATION_FAILED:
+    "the token's signature is not by the server's secret or keys (PARLEY_AUTH_SECRET, PARLEY_AUTH_JWKS_URL)",
+  ERR_JWKS_NO_MATCHING_KEY:
+    "the token is signed with a key that the identity provider does not have (PARLEY_AUTH_JWKS_URL)",
+  ERR_JWKS_MULTIPLE_MATCHING_KEYS: "the token names no key (kid), and the identity provider has several",
+};
+
+function explainFailure(auth: Config["auth"], error: unknown): AuthenticationRefusal {
+  if (error instanceof KeysUnavailable)
+    return refused("access_unavailable", "tokens cannot be verified at the moment (PARLEY_AUTH_JWKS_URL)");
+  if (error instanceof errors.JWTExpired) return refused("token_expired", "the token has expired: get a new one");
+  if (error instanceof errors.JOSEAlgNotAllowed) {
+    return refused(
+      "unauthorized",
+      `the token's algorithm is not accepted here (PARLEY_AUTH_ALGORITHMS=${usable(auth).join(",")})`,
+    );
+  }
+  if (error instanceof errors.JWTClaimValidationFailed) return explainClaim(error.claim, error.reason);
+  const message = error instanceof errors.JOSEError ? failures[error.code] : undefined;
+  return refused("unauthorized", message ?? "the token is no JWT that can be read");
+}
+
+function usable({ algorithms, secret, jwksUrl }: Config["auth"]): readonly string[] {
+  return algorithms.filter((name) => (name.startsWith("HS") ? secret : jwksUrl) !== undefined);
+}
+
+function explainClaim(claim: string, reason: string): AuthenticationRefusal {
+  if (claim === "iss" || claim === "aud") {
+    const setting = claim === "iss" ? "PARLEY_AUTH_ISSUER" : "PARLEY_AUTH_AUDIENCE";
+    return refused(
+      "unauthorized",
+      `the token's ${claim} is ${reason === "missing" ? "missing" : "not the one required"} (${setting})`,
+    );
+  }
+  if (claim === "nbf" && reason === "check_failed") {
+    return refused(
+      "unauthorized",
+      "the token is not valid yet (nbf): compare the clocks (PARLEY_AUTH_CLOCK_TOLERANCE_SECONDS)",
+    );
+  }
+  return refused("unauthorized", `the token's ${claim} is no date: it must be a number of seconds since 1970`);
+}
+
+interface Memory {
+  get(digest: string): AuthenticationResult | undefined;
+  set(digest: string, result: AuthenticationResult, expiresAt: number): void;
+}
+
+// Bound: `countMax` entries; the oldest goes first. A withdrawn key is noticed when an entry ends, after five minutes.
+function createMemory(countMax: number, clock: Clock): Memory {
+  const entries = new Map<string, { result: AuthenticationResult; until: number; expiresAt: number }>();
+  return {
+    get(digest) {
+      const entry = entries.get(digest);
+      if (entry === undefined) return undefined;
+      if (clock.monotonic() < entry.until && clock.now() < entry.expiresAt) return entry.result;
+      entries.delete(digest);
+      return undefined;
+    },
+    set(digest, result, expiresAt) {
+      entries.set(digest, { result, until: clock.monotonic() + rememberedMsMax, expiresAt });
+      const [oldest] = entries.keys();
+      if (entries.size > countMax && oldest !== undefined) entries.delete(oldest);
+    },
+  };
+}
