@@ -13,7 +13,7 @@ import {
 } from "./names.ts";
 
 const roomOnly = z.strictObject({ roomId: roomIdSchema });
-const wellFormedText = z
+export const messageTextSchema = z
   .string()
   .min(1, "text is empty")
   .max(bounds.messageTextLength, `text is longer than ${bounds.messageTextLength} characters`)
@@ -33,7 +33,7 @@ export const clientEvents = {
   leave_room: z.union([roomIdSchema, roomOnly]),
   send_message: z.strictObject({
     roomId: roomIdSchema,
-    text: wellFormedText,
+    text: messageTextSchema,
     clientId: clientIdSchema.optional(),
     replyTo: messageIdSchema.optional(),
     data: jsonSchema.optional(),
@@ -69,8 +69,17 @@ export type AdminEventName = keyof typeof adminEvents;
 export const connectAuthSchema = z.looseObject({
   token: z.string().max(16_384).optional(),
   resume: z
-    .record(z.string().min(1).max(bounds.roomIdLength + 8), positionSchema)
-    .refine((rooms) => Object.keys(rooms).length <= bounds.resumeRooms, `resume names more than ${bounds.resumeRooms} rooms`)
+    .record(
+      z
+        .string()
+        .min(1)
+        .max(bounds.roomIdLength + 8),
+      positionSchema,
+    )
+    .refine(
+      (rooms) => Object.keys(rooms).length <= bounds.resumeRooms,
+      `resume names more than ${bounds.resumeRooms} rooms`,
+    )
     .optional(),
   /** `false` turns position arguments off, for clients whose handlers take exactly an event's own arguments. */
   recovery: z.boolean().optional(),
@@ -107,8 +116,20 @@ export type RoomGapReason = "epoch" | "floor" | "too_far" | "ahead";
 export interface ServerEvents {
   room_history: [messages: readonly Message[]];
   new_message: [message: Message];
-  message_edited: [edit: { id: string; roomId: string; seq: number; messageSeq: number; userId: string; text: string; editedAt: string }];
-  message_deleted: [deletion: { id: string; roomId: string; seq: number; messageSeq: number; userId: string; deletedAt: string }];
+  message_edited: [
+    edit: {
+      id: string;
+      roomId: string;
+      seq: number;
+      messageSeq: number;
+      userId: string;
+      text: string;
+      editedAt: string;
+    },
+  ];
+  message_deleted: [
+    deletion: { id: string; roomId: string; seq: number; messageSeq: number; userId: string; deletedAt: string },
+  ];
   membership_changed: [change: { roomId: string; seq: number; userId: string; role: string | null; at: string }];
   /** The place of an entry whose body was erased for good. */
   entry_erased: [tombstone: { roomId: string; seq: number }];
@@ -126,10 +147,35 @@ export interface ServerEvents {
 /** Events of the contract, refused as names for `notifyUser` and `publish`; Socket.IO's own reserved names included. */
 export const reservedEvents: ReadonlySet<string> = new Set([
   ...Object.keys(clientEvents),
-  "room_history", "new_message", "message_edited", "message_deleted", "membership_changed", "entry_erased",
-  "user_joined", "user_left", "user_typing", "announcement", "room_gap", "room_closed", "token_expiring",
-  "server_draining", "error", "presence", "read", "mark_read", "react", "edit_message", "delete_message",
-  "parley:position", "connect", "connect_error", "connection", "disconnect", "disconnecting", "newListener", "removeListener",
+  "room_history",
+  "new_message",
+  "message_edited",
+  "message_deleted",
+  "membership_changed",
+  "entry_erased",
+  "user_joined",
+  "user_left",
+  "user_typing",
+  "announcement",
+  "room_gap",
+  "room_closed",
+  "token_expiring",
+  "server_draining",
+  "error",
+  "presence",
+  "read",
+  "mark_read",
+  "react",
+  "edit_message",
+  "delete_message",
+  "parley:position",
+  "connect",
+  "connect_error",
+  "connection",
+  "disconnect",
+  "disconnecting",
+  "newListener",
+  "removeListener",
 ]);
 
 type Acknowledged<Fields> = ({ ok: true } & Fields) | { ok: false; error: Refusal };

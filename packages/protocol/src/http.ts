@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { messageTextSchema } from "./events.ts";
 import { bounds, eventNameSchema, jsonSchema, roomIdSchema, seqSchema, userIdSchema } from "./names.ts";
 
 /** Who may do what in a room by its stored membership; `reader` may not send. */
@@ -9,14 +10,18 @@ export type Role = z.infer<typeof roleSchema>;
 export const roomAccessSchema = z.enum(["public", "members"]);
 export type RoomAccess = z.infer<typeof roomAccessSchema>;
 
-export const idempotencyKeySchema = z.string().min(1).max(bounds.clientIdLength).regex(/^[\x21-\x7e]+$/);
+export const idempotencyKeySchema = z
+  .string()
+  .min(1)
+  .max(bounds.clientIdLength)
+  .regex(/^[\x21-\x7e]+$/);
 
 /** Bodies of the HTTP API's writes. All routes lie under `/api/v1`. */
 export const httpBodies = {
   publish: z.strictObject({ event: eventNameSchema, data: jsonSchema }),
   message: z.strictObject({
     userId: userIdSchema,
-    text: z.string().min(1).max(bounds.messageTextLength),
+    text: messageTextSchema,
     data: jsonSchema.optional(),
   }),
   notify: z.strictObject({ event: eventNameSchema, data: jsonSchema }),

@@ -41,7 +41,11 @@ export const seqSchema = z.int().min(0);
 
 /** Where a reader stands in a log: the life of the log, and the last `seq` it has. */
 export const positionSchema = z.strictObject({
-  epoch: z.string().min(1).max(64).regex(/^[A-Za-z0-9._-]+$/),
+  epoch: z
+    .string()
+    .min(1)
+    .max(64)
+    .regex(/^[A-Za-z0-9._-]+$/),
   seq: seqSchema,
 });
 export type Position = z.infer<typeof positionSchema>;

@@ -43,7 +43,10 @@ export function storedMemberships(store: Store, openRooms: ReadonlySet<LogId> = 
 }
 
 /** The app's own answer, for each question by itself: `true` for read and send, `false` for neither, or rights. */
-export type AccessFunction = (question: { user: User; roomId: string }) => Promise<boolean | Partial<Rights>> | boolean | Partial<Rights>;
+export type AccessFunction = (question: {
+  user: User;
+  roomId: string;
+}) => Promise<boolean | Partial<Rights>> | boolean | Partial<Rights>;
 
 export function ownPolicy(ask: AccessFunction, roomOf: (log: LogId) => string): AccessPolicy {
   return {
@@ -52,7 +55,9 @@ export function ownPolicy(ask: AccessFunction, roomOf: (log: LogId) => string): 
         questions.map(async ({ user, log }) => {
           const answer = await ask({ user, roomId: roomOf(log) });
           if (typeof answer === "boolean") return { read: answer, send: answer, role: null };
-          return answer.read === true ? { read: true, send: answer.send === true, role: answer.role ?? null } : noRights;
+          return answer.read === true
+            ? { read: true, send: answer.send === true, role: answer.role ?? null }
+            : noRights;
         }),
       ),
   };
@@ -158,7 +163,8 @@ export class Access {
   #send(): void {
     const questions = this.#questions;
     this.#questions = [];
-    for (let from = 0; from < questions.length; from += questionsMax) void this.#sendBatch(questions.slice(from, from + questionsMax));
+    for (let from = 0; from < questions.length; from += questionsMax)
+      void this.#sendBatch(questions.slice(from, from + questionsMax));
   }
 
   async #sendBatch(questions: readonly Question[]): Promise<void> {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { entryData } from "@parley/protocol";
 import { type Entry, type Epoch, type LogId, roomOf, type Seq } from "./log.ts";
 
 /**
@@ -6,11 +6,6 @@ import { type Entry, type Epoch, type LogId, roomOf, type Seq } from "./log.ts";
  * can be added for those who want it. Built once per cluster, by the node that appended or read the entry.
  */
 export type EventText = string;
-
-const membershipData = z.object({ userId: z.string(), role: z.string().nullable() });
-const namedData = z.object({ event: z.string(), data: z.unknown() });
-const announcementData = z.object({ message: z.unknown() });
-const targetData = z.object({ target: z.number(), text: z.string().optional() });
 
 export function eventText(log: LogId, entry: Entry): EventText {
   const room = JSON.stringify(roomOf(log));
@@ -24,11 +19,11 @@ export function eventText(log: LogId, entry: Entry): EventText {
       return `["membership_changed",{"roomId":${room},"seq":${entry.seq},"at":"${isoTime(entry.at)}",${entry.data.slice(1)}`;
     case "event":
     case "notification": {
-      const { event, data } = namedData.parse(JSON.parse(entry.data));
+      const { event, data } = entryData.event.parse(JSON.parse(entry.data));
       return `[${JSON.stringify(event)},${JSON.stringify(data)},${metaText(entry)}`;
     }
     case "announcement": {
-      const { message } = announcementData.parse(JSON.parse(entry.data));
+      const { message } = entryData.announcement.parse(JSON.parse(entry.data));
       return `["announcement",${JSON.stringify(message)},${metaText(entry)}`;
     }
     case "erased":
@@ -46,10 +41,13 @@ export function messageText(room: string, entry: Entry): string {
 }
 
 function changeText(room: string, entry: Entry): EventText {
-  const { target, text } = targetData.parse(JSON.parse(entry.data));
+  const { target, text } =
+    entry.type === "edit"
+      ? entryData.edit.parse(JSON.parse(entry.data))
+      : { ...entryData.deletion.parse(JSON.parse(entry.data)), text: "" };
   const common = `"id":"${entry.id}","roomId":${room},"seq":${entry.seq},"messageSeq":${target},"userId":${JSON.stringify(entry.actor)}`;
   return entry.type === "edit"
-    ? `["message_edited",{${common},"text":${JSON.stringify(text ?? "")},"editedAt":"${isoTime(entry.at)}"}`
+    ? `["message_edited",{${common},"text":${JSON.stringify(text)},"editedAt":"${isoTime(entry.at)}"}`
     : `["message_deleted",{${common},"deletedAt":"${isoTime(entry.at)}"}`;
 }
 
@@ -74,7 +72,7 @@ const membershipPrefix = '["membership_changed",';
 /** Who gained, changed or lost (`role` null) a membership by this event; null for every other event. */
 export function membershipChangeIn(event: EventText): { readonly userId: string; readonly role: string | null } | null {
   if (!event.startsWith(membershipPrefix)) return null;
-  return membershipData.parse(JSON.parse(event.slice(membershipPrefix.length)));
+  return entryData.membership.parse(JSON.parse(event.slice(membershipPrefix.length)));
 }
 
 /** What a client remembers of the last event it got, and presents when it comes back: `room:epoch:seq`. */
@@ -85,7 +83,9 @@ export function offsetOf(log: LogId, epoch: Epoch, seq: Seq): string {
 const offsetForm = /^(?<room>.+):(?<epoch>[A-Za-z0-9._-]+):(?<seq>\d{1,15})$/s;
 
 /** Undefined for anything that no node of ours can have written. Room names may contain colons. */
-export function parseOffset(offset: string): { readonly room: string; readonly epoch: Epoch; readonly seq: Seq } | undefined {
+export function parseOffset(
+  offset: string,
+): { readonly room: string; readonly epoch: Epoch; readonly seq: Seq } | undefined {
   const groups = offsetForm.exec(offset)?.groups;
   if (groups?.room === undefined || groups.epoch === undefined || groups.seq === undefined) return undefined;
   return { room: groups.room, epoch: groups.epoch, seq: Number(groups.seq) };

@@ -83,7 +83,11 @@ export class Feed {
   #closed = false;
   #shared = new Map<string, Extract<Taken, { kind: "frames" }>>();
 
-  constructor(log: LogId, state: LogState, parts: { store: Store; clock: Clock; limits: FeedLimits; events: FeedEvents }) {
+  constructor(
+    log: LogId,
+    state: LogState,
+    parts: { store: Store; clock: Clock; limits: FeedLimits; events: FeedEvents },
+  ) {
     this.log = log;
     this.#epoch = state.epoch;
     this.#head = state.head;
@@ -154,7 +158,8 @@ export class Feed {
     const known = this.#shared.get(key);
     if (known !== undefined && known.frames.length <= bytesMax) return known;
     const taken = this.#join(cursor, first, bytesMax, offsets);
-    if (taken.kind === "frames" && known === undefined && this.#shared.size < sharedBuffersMax) this.#shared.set(key, taken);
+    if (taken.kind === "frames" && known === undefined && this.#shared.size < sharedBuffersMax)
+      this.#shared.set(key, taken);
     return taken;
   }
 

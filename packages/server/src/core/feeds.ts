@@ -194,14 +194,18 @@ export class Feeds {
     for (const subscriber of [...feed.subscribers]) this.#lose(subscriber, "epoch");
   }
 
+  /** The log is gone. */
+  drop(log: LogId): void {
+    this.#feeds.get(log)?.close();
+    this.#feeds.delete(log);
+    this.#bus.unfollow(log);
+  }
+
   /** Closes feeds that nobody has followed for a while. */
   #sweep(): void {
     const before = this.#clock.now() - this.#limits.feedLingerMs;
     for (const [log, feed] of this.#feeds) {
-      if (feed.subscribers.length > 0 || feed.idleSince > before) continue;
-      feed.close();
-      this.#feeds.delete(log);
-      this.#bus.unfollow(log);
+      if (feed.subscribers.length === 0 && feed.idleSince <= before) this.drop(log);
     }
     this.#cancelSweep = this.#clock.after(this.#limits.feedLingerMs, () => this.#sweep());
   }

@@ -111,10 +111,13 @@ export class Follower {
 
   #scheduleJournal(): void {
     if (this.#stopped) return;
-    this.#cancelJournal = this.#clock.after(this.#busUp ? this.#limits.journalCheckMs : this.#limits.journalPollMs, () => {
-      void this.#readJournal();
-      this.#scheduleJournal();
-    });
+    this.#cancelJournal = this.#clock.after(
+      this.#busUp ? this.#limits.journalCheckMs : this.#limits.journalPollMs,
+      () => {
+        void this.#readJournal();
+        this.#scheduleJournal();
+      },
+    );
   }
 
   #sendDigest(): void {

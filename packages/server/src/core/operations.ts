@@ -7,23 +7,58 @@ import type { JsonValue, Message, Role, RoomAccess } from "@parley/protocol";
  */
 export interface Operations {
   /** Sends a message into a room as a user, whose right to send is not asked. */
-  sendMessage(message: { tenant?: string; roomId: string; userId: string; text: string; data?: JsonValue; key?: string }): Promise<Committed>;
+  sendMessage(message: {
+    tenant?: string;
+    roomId: string;
+    userId: string;
+    text: string;
+    data?: JsonValue;
+    key?: string;
+  }): Promise<Committed>;
   /** Appends the app's own event to a room; its subscribers get `event` with `data`, then `{id, seq, at}`. */
   publish(event: { tenant?: string; roomId: string; event: string; data: JsonValue; key?: string }): Promise<Committed>;
   /** Durable: a user who is offline gets it on return. */
-  notifyUser(notice: { tenant?: string; userId: string; event: string; data: JsonValue; key?: string }): Promise<Committed>;
+  notifyUser(notice: {
+    tenant?: string;
+    userId: string;
+    event: string;
+    data: JsonValue;
+    key?: string;
+  }): Promise<Committed>;
   /** To every client of the tenant. */
   announce(announcement: { tenant?: string; message: JsonValue; by?: string; key?: string }): Promise<Committed>;
 
   /** Creates a room or changes its settings. */
-  putRoom(room: { tenant?: string; roomId: string; access?: RoomAccess; retainEntriesMax?: number }): Promise<RoomDescription>;
+  putRoom(room: {
+    tenant?: string;
+    roomId: string;
+    access?: RoomAccess;
+    retainEntriesMax?: number;
+  }): Promise<RoomDescription>;
   room(room: { tenant?: string; roomId: string }): Promise<RoomDescription>;
   rooms(page: { tenant?: string; after?: string; limit?: number }): Promise<readonly RoomDescription[]>;
   deleteRoom(room: { tenant?: string; roomId: string }): Promise<void>;
   /** Stores a membership (`role`) or removes it (`null`, which ends delivery at once); an entry of the room says so. */
-  setMembership(change: { tenant?: string; roomId: string; userId: string; role: Role | null; key?: string }): Promise<Committed>;
-  members(page: { tenant?: string; roomId: string; after?: string; limit?: number }): Promise<readonly { userId: string; role: Role }[]>;
-  history(range: { tenant?: string; roomId: string; before?: number; after?: number; limit?: number }): Promise<HistoryPage>;
+  setMembership(change: {
+    tenant?: string;
+    roomId: string;
+    userId: string;
+    role: Role | null;
+    key?: string;
+  }): Promise<Committed>;
+  members(page: {
+    tenant?: string;
+    roomId: string;
+    after?: string;
+    limit?: number;
+  }): Promise<readonly { userId: string; role: Role }[]>;
+  history(range: {
+    tenant?: string;
+    roomId: string;
+    before?: number;
+    after?: number;
+    limit?: number;
+  }): Promise<HistoryPage>;
   /** Users whose connections follow the room, cut to `presenceListMax`, and the whole count. */
   presence(room: { tenant?: string; roomId: string }): Promise<{ users: readonly string[]; count: number }>;
 

@@ -79,10 +79,15 @@ export class Sequencer {
    * `store_unavailable`, `outcome_unknown`, …).
    */
   append(append: Append): Promise<Appended> {
-    if (this.#stopped) return Promise.reject(new RefusalError("shutting_down", "this node is stopping; send again under the same clientId"));
+    if (this.#stopped)
+      return Promise.reject(
+        new RefusalError("shutting_down", "this node is stopping; send again under the same clientId"),
+      );
     const bytes = append.data.length;
     if (this.#queue.length >= this.#limits.queueAppendsMax || this.#queuedBytes + bytes > this.#limits.queueBytesMax) {
-      return Promise.reject(new RefusalError("overloaded", "too many sends wait for the store; send again under the same clientId", 1_000));
+      return Promise.reject(
+        new RefusalError("overloaded", "too many sends wait for the store; send again under the same clientId", 1_000),
+      );
     }
     return new Promise((resolve, reject) => {
       this.#queue.push({ append, resolve, reject });
@@ -114,7 +119,11 @@ export class Sequencer {
     let count = 0;
     let bytes = 0;
     for (const { append } of this.#queue) {
-      if (count >= this.#limits.batchAppendsMax || (count > 0 && bytes + append.data.length > this.#limits.batchBytesMax)) break;
+      if (
+        count >= this.#limits.batchAppendsMax ||
+        (count > 0 && bytes + append.data.length > this.#limits.batchBytesMax)
+      )
+        break;
       bytes += append.data.length;
       count += 1;
     }
@@ -134,7 +143,13 @@ export class Sequencer {
         return;
       }
       for (const { reject } of batch) {
-        reject(new RefusalError("outcome_unknown", "the store was lost during the commit; send again under the same clientId", 1_000));
+        reject(
+          new RefusalError(
+            "outcome_unknown",
+            "the store was lost during the commit; send again under the same clientId",
+            1_000,
+          ),
+        );
       }
       // Why: the entries may be committed; this node must deliver them, and number its next batch after them.
       results = await this.#findOut(request);
@@ -151,7 +166,11 @@ export class Sequencer {
   #refuseAll(batch: readonly Waiting[], error: unknown): void {
     const refusal =
       error instanceof StoreUnavailable
-        ? new RefusalError("store_unavailable", "the store takes no writes at the moment; send again under the same clientId", 1_000)
+        ? new RefusalError(
+            "store_unavailable",
+            "the store takes no writes at the moment; send again under the same clientId",
+            1_000,
+          )
         : error instanceof Error
           ? error
           : new Error("the store refused a batch", { cause: error });

@@ -195,7 +195,8 @@ export class Session {
    */
   rewind(last: { readonly log: LogId; readonly epoch: string; readonly seq: Seq } | null): readonly Subscriber[] {
     if (this.#unconfirmed === null) return [];
-    const isOf = (subscriber: Subscriber) => last !== null && subscriber.log === last.log && subscriber.epoch === last.epoch;
+    const isOf = (subscriber: Subscriber) =>
+      last !== null && subscriber.log === last.log && subscriber.epoch === last.epoch;
     const lacking = this.#unconfirmed.lackingAfter(last === null ? null : { isOf, seq: last.seq });
     const withoutHistory = new Set<Subscriber>();
     for (const { subscriber, from } of lacking) {

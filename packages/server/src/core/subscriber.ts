@@ -19,6 +19,8 @@ export class Subscriber {
   epoch: Epoch;
   cursor: Seq;
   state: "live" | "parked" | "catching_up" | "detached" = "detached";
+  /** Counted in the room's presence. */
+  present = false;
   /** Place in `feed.subscribers`, so that leaving is O(1). */
   index = -1;
 

@@ -25,7 +25,8 @@ export class Unconfirmed {
 
   wrote(subscriber: Subscriber, from: Seq, to: Seq): void {
     const last = this.#runs.at(-1);
-    if (last !== undefined && last.subscriber === subscriber && last.to === from && this.#runs.length > this.#pinged) last.to = to;
+    if (last !== undefined && last.subscriber === subscriber && last.to === from && this.#runs.length > this.#pinged)
+      last.to = to;
     else this.#runs.push({ subscriber, from, to });
   }
 

@@ -1,0 +1,167 @@
+import type { InboxPosition, Store } from "../store/store.ts";
+import type { Clock } from "./clock.ts";
+import type { Feeds } from "./feeds.ts";
+import { inboxOf, type LogId, roomOf, tenantOf } from "./log.ts";
+import type { Position } from "@parley/protocol";
+import type { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
+import type { Subscriber } from "./subscriber.ts";
+import type { Run } from "./unconfirmed.ts";
+
+export interface InboxLimits {
+  /** How long arrived positions are gathered before one write. */
+  readonly inboxSaveMs: number;
+  readonly storeRetryMs: number;
+}
+
+const inboxPrefix = "@user:";
+const positionsPerSave = 1_000;
+
+/** Before the first entry of a log that has no life yet. */
+const unborn = "";
+
+/**
+ * What is meant for one user: a log that has a feed here only while there is something to deliver, so that an idle
+ * connection costs a cursor. The stored position moves when an answered ping shows that an entry has arrived.
+ */
+export class Inboxes {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #feeds: Feeds;
+  readonly #sessions: Sessions;
+  readonly #limits: InboxLimits;
+  readonly #placing = new Map<Subscriber, { woken: boolean }>();
+  readonly #arrived = new Map<LogId, InboxPosition>();
+  readonly #asked: { log: LogId; resolve: (state: InboxAnswer) => void; reject: (error: unknown) => void }[] = [];
+  #saving: Promise<void> | null = null;
+
+  constructor(parts: { store: Store; clock: Clock; feeds: Feeds; sessions: Sessions; limits: InboxLimits }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#feeds = parts.feeds;
+    this.#sessions = parts.sessions;
+    this.#limits = parts.limits;
+  }
+
+  /** Gives the session a cursor in its user's inbox: at `from`, else where the user's last connection had got to. */
+  async follow(session: Session, from: Position | undefined): Promise<void> {
+    const log = inboxOf(session.user.tenant, session.user.id);
+    const subscriber = session.add(log, unborn, 0);
+    // Why: an entry that is committed during the read must not be overlooked, nor delivered from a wrong place.
+    const placing = { woken: false };
+    this.#placing.set(subscriber, placing);
+    const { state, position } = await this.#ask(log).finally(() => this.#placing.delete(subscriber));
+    const begin = from ?? position;
+    subscriber.epoch = state?.epoch ?? unborn;
+    subscriber.cursor = state === undefined || begin?.epoch !== state.epoch ? 0 : Math.min(begin.seq, state.head);
+    if (placing.woken || (state !== undefined && state.head > subscriber.cursor)) await this.#subscribe(subscriber);
+  }
+
+  /** A session that came back continues at its cursor. */
+  async resume(subscriber: Subscriber): Promise<void> {
+    const { state } = await this.#ask(subscriber.log);
+    if (state !== undefined && (state.epoch !== subscriber.epoch || state.head > subscriber.cursor))
+      await this.#subscribe(subscriber);
+  }
+
+  /** Retention or another life of the log took what the cursor stood at: on from the first entry that is kept. */
+  startOver(subscriber: Subscriber): void {
+    const { session, log } = subscriber;
+    const restart = async () => {
+      const [state] = await this.#store.states([log]);
+      subscriber.epoch = state?.epoch ?? unborn;
+      subscriber.cursor = (state?.floor ?? 1) - 1;
+      if (session.connection !== null) await this.#subscribe(subscriber);
+    };
+    restart().catch(() => this.#clock.after(this.#limits.storeRetryMs, () => this.startOver(subscriber)));
+  }
+
+  isInbox(log: LogId): boolean {
+    return roomOf(log).startsWith(inboxPrefix);
+  }
+
+  /** An entry was committed to an inbox that has no feed here: it gets one when its user is here. */
+  wake(log: LogId): void {
+    const userId = roomOf(log).slice(inboxPrefix.length);
+    for (const session of this.#sessions.of(tenantOf(log), userId)) {
+      const subscriber = session.find(log);
+      if (session.connection === null || subscriber?.state !== "detached") continue;
+      const placing = this.#placing.get(subscriber);
+      if (placing === undefined) void this.#subscribeInTime(subscriber);
+      else placing.woken = true;
+    }
+  }
+
+  /** Entries that arrived at a client for certain. */
+  arrived(runs: readonly Run[]): void {
+    for (const { subscriber, to } of runs) {
+      if (!this.isInbox(subscriber.log)) continue;
+      const known = this.#arrived.get(subscriber.log);
+      if (known !== undefined && known.epoch === subscriber.epoch && known.seq >= to) continue;
+      this.#arrived.set(subscriber.log, { log: subscriber.log, epoch: subscriber.epoch, seq: to });
+    }
+    if (this.#arrived.size > 0) this.#saving ??= this.#saveSoon();
+  }
+
+  /** Writes what has arrived until now. */
+  async save(): Promise<void> {
+    while (this.#arrived.size > 0) {
+      const positions = [...this.#arrived.values()].slice(0, positionsPerSave);
+      await this.#store.saveInboxPositions(positions);
+      for (const position of positions)
+        if (this.#arrived.get(position.log) === position) this.#arrived.delete(position.log);
+    }
+  }
+
+  async #saveSoon(): Promise<void> {
+    await new Promise<void>((resolve) => this.#clock.after(this.#limits.inboxSaveMs, resolve));
+    // Why not again at once: the next answered ping tries; a position that is behind costs a repeat, never a loss.
+    await this.save().catch(() => {});
+    this.#saving = null;
+  }
+
+  async #subscribe(subscriber: Subscriber): Promise<void> {
+    const feed = await this.#feeds.open(subscriber.log);
+    const { session } = subscriber;
+    if (session.connection === null || subscriber.feed !== null || !session.subscribers.includes(subscriber)) return;
+    if (subscriber.epoch !== feed.epoch) {
+      subscriber.epoch = feed.epoch;
+      subscriber.cursor = 0;
+    }
+    this.#feeds.subscribe(subscriber, feed);
+  }
+
+  async #subscribeInTime(subscriber: Subscriber): Promise<void> {
+    try {
+      await this.#subscribe(subscriber);
+    } catch {
+      this.#clock.after(this.#limits.storeRetryMs, () => void this.#subscribeInTime(subscriber));
+    }
+  }
+
+  /** All who connect in one turn are asked for with one read. */
+  #ask(log: LogId): Promise<InboxAnswer> {
+    return new Promise((resolve, reject) => {
+      this.#asked.push({ log, resolve, reject });
+      if (this.#asked.length === 1) this.#clock.immediate(() => void this.#read());
+    });
+  }
+
+  async #read(): Promise<void> {
+    for (
+      let batch = this.#asked.splice(0, positionsPerSave);
+      batch.length > 0;
+      batch = this.#asked.splice(0, positionsPerSave)
+    ) {
+      try {
+        const states = await this.#store.inboxes(batch.map(({ log }) => log));
+        for (const [index, { resolve }] of batch.entries())
+          resolve(states[index] ?? { state: undefined, position: undefined });
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+      }
+    }
+  }
+}
+
+type InboxAnswer = Awaited<ReturnType<Store["inboxes"]>>[number];

@@ -1,0 +1,318 @@
+import { type Position, RefusalError } from "@parley/protocol";
+import type { Bus } from "../bus/bus.ts";
+import type { CloseReason, Connection, User } from "../gateway/connection.ts";
+import type { Store } from "../store/store.ts";
+import { Access, type AccessLimits, type AccessPolicy } from "./access.ts";
+import type { Clock } from "./clock.ts";
+import { parseOffset } from "./entry-event.ts";
+import { Feeds, type FeedsLimits } from "./feeds.ts";
+import { defaultFollowerLimits, Follower, type FollowerLimits } from "./follower.ts";
+import { textFrame } from "./frame.ts";
+import { Inboxes } from "./inbox.ts";
+import { announcementsRoom, inboxOf, type LogId, logId, roomOf } from "./log.ts";
+import { Presence, type PresenceLimits } from "./presence.ts";
+import { isRoom, Rooms, type RoomsLimits } from "./rooms.ts";
+import { defaultSequencerLimits, Sequencer, type SequencerLimits } from "./sequencer.ts";
+import type { Session } from "./session.ts";
+import { Sessions, type SessionsLimits } from "./sessions.ts";
+import type { Subscriber } from "./subscriber.ts";
+
+export interface NodeLimits extends FeedsLimits, RoomsLimits, SessionsLimits, PresenceLimits, AccessLimits {
+  /** How long arrived inbox positions are gathered before one write. */
+  readonly inboxSaveMs: number;
+  readonly sequencer?: SequencerLimits;
+  readonly follower?: FollowerLimits;
+}
+
+export interface NodeParts {
+  readonly id: string;
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  readonly policy: AccessPolicy;
+  /** Rooms that are there without a record in the store (development). */
+  readonly openRooms: ReadonlySet<LogId>;
+  readonly limits: NodeLimits;
+}
+
+/** What a client presents when it connects to `/`. */
+export interface Return {
+  readonly resume?: Readonly<Record<string, Position>> | undefined;
+  readonly pid?: string | undefined;
+  readonly offset?: string | undefined;
+  readonly recovery?: boolean | undefined;
+}
+
+export interface Connected {
+  readonly session: Session;
+  /** A session went on, or positions were given: the client did not start afresh. */
+  readonly result: "new" | "recovered" | "resumed";
+}
+
+/** Figures since the start. */
+export interface NodeCounts {
+  deliveredTotal: number;
+}
+
+/**
+ * One server process without its edges: logs, feeds, sessions and rooms, wired together. Knows neither Socket.IO nor
+ * HTTP nor a driver.
+ */
+export class ParleyNode {
+  readonly id: string;
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly feeds: Feeds;
+  readonly sequencer: Sequencer;
+  readonly sessions: Sessions;
+  readonly access: Access;
+  readonly presence: Presence;
+  readonly rooms: Rooms;
+  readonly inboxes: Inboxes;
+  readonly openRooms: ReadonlySet<LogId>;
+  readonly startedAt: number;
+  readonly counts: NodeCounts = { deliveredTotal: 0 };
+  readonly #bus: Bus;
+  readonly #follower: Follower;
+  readonly #limits: NodeLimits;
+
+  constructor({ id, store, bus, clock, policy, openRooms, limits }: NodeParts) {
+    this.id = id;
+    this.openRooms = openRooms;
+    this.startedAt = clock.now();
+    this.clock = clock;
+    this.store = store;
+    this.#bus = bus;
+    this.#limits = limits;
+    this.access = new Access(policy, clock, limits);
+    this.presence = new Presence(clock, limits, {
+      onJoined: (log, userId) => this.#tellPresence(log, "user_joined", userId),
+      onLeft: (log, userId) => this.#tellPresence(log, "user_left", userId),
+    });
+    this.feeds = new Feeds({ store, clock, bus, limits, events: this.#feedsEvents() });
+    this.#follower = new Follower({
+      store,
+      clock,
+      bus,
+      feeds: this.feeds,
+      node: id,
+      limits: limits.follower ?? defaultFollowerLimits,
+    });
+    this.sequencer = new Sequencer({
+      store,
+      clock,
+      node: id,
+      limits: limits.sequencer ?? defaultSequencerLimits,
+      events: {
+        onCommitted: (committed, n) => {
+          const { log, epoch, from, events } = committed;
+          const to = from + events.length - 1;
+          this.feeds.committed(committed);
+          this.#follower.committed(log, epoch, to, n);
+          if (!bus.alone) bus.hint({ log, epoch, from, to, events });
+        },
+      },
+    });
+    this.sessions = new Sessions({
+      clock,
+      limits,
+      sessionEvents: this.#sessionEvents(),
+      events: this.#sessionsEvents(),
+    });
+    this.inboxes = new Inboxes({ store, clock, feeds: this.feeds, sessions: this.sessions, limits });
+    this.rooms = new Rooms({
+      store,
+      clock,
+      feeds: this.feeds,
+      access: this.access,
+      presence: this.presence,
+      sequencer: this.sequencer,
+      limits,
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#bus.start({
+      onHint: (hint) => this.feeds.hinted(hint),
+      onSignal: (log, { event, roomId, userId }) => this.rooms.signal(log, event, { roomId, userId }, () => false),
+      onDigest: (digest) => this.#follower.onDigest(digest),
+      onState: (state) => this.#follower.onState(state),
+    });
+    this.feeds.start();
+    this.sessions.start();
+    this.#follower.start();
+  }
+
+  /** Finishes the commits that were taken, then stops; store and bus are the caller's to close. */
+  async stop(): Promise<void> {
+    await this.sequencer.stop();
+    await this.inboxes.save().catch(() => {});
+    this.#follower.stop();
+    this.sessions.stop();
+    this.presence.stop();
+    this.feeds.stop();
+  }
+
+  /**
+   * A client joins `/`: it goes on with the session or the positions that it presents, each right asked anew, or begins.
+   * Nothing is written before `session.open()`. Rejects with `RefusalError`, or when the store is away.
+   */
+  async connect(user: User, connection: Connection, back: Return): Promise<Connected> {
+    const session =
+      back.resume === undefined && back.pid !== undefined ? this.sessions.find(back.pid, user) : undefined;
+    if (session !== undefined) {
+      await this.#recover(session, user, connection, back.offset);
+      return { session, result: "recovered" };
+    }
+    if (this.sessions.full(user))
+      throw new RefusalError(
+        "too_many_connections",
+        "this user has too many connections (limits.connectionsPerUserMax)",
+      );
+    const fresh = this.sessions.create(user, connection, back.recovery !== false);
+    try {
+      await this.#begin(fresh, back.resume ?? {});
+    } catch (error) {
+      this.disconnected(fresh, connection, true);
+      throw error;
+    }
+    // Why: a stock client keeps the offset of its last session, and would present it as one of this session.
+    if (back.pid !== undefined) fresh.emit(textFrame('42["parley:position","0"]'));
+    return { session: fresh, result: back.resume === undefined ? "new" : "resumed" };
+  }
+
+  /** The connection is gone. `forGood`: the client said goodbye. Ignored for a connection that no longer serves the session. */
+  disconnected(session: Session, connection: Connection, forGood: boolean): void {
+    if (session.connection !== connection) return;
+    if (forGood) {
+      this.sessions.end(session);
+      return;
+    }
+    this.rooms.detach(session);
+    this.sessions.detach(session);
+  }
+
+  /** Closes the transports of a user's connections, which come back by themselves as far as they may. Gives their number. */
+  disconnectUser(tenant: string, userId: string, reason: CloseReason, forGood: boolean): number {
+    const sessions = [...this.sessions.of(tenant, userId)];
+    const connections = sessions.flatMap(({ connection }) => (connection === null ? [] : [connection]));
+    if (forGood) for (const session of sessions) this.sessions.end(session);
+    for (const connection of connections) connection.close(reason);
+    return connections.length;
+  }
+
+  /** Answers of the access policy hold no longer: for this user (null: for everyone) in this log (null: in every room). */
+  accessChanged(tenant: string, userId: string | null, log: LogId | null): void {
+    if (userId !== null) this.access.forget(tenant, userId, log ?? undefined);
+    else if (log !== null) this.access.forgetLog(log);
+    const sessions = userId === null ? [...this.sessions.connected] : this.sessions.of(tenant, userId);
+    for (const session of sessions) {
+      for (const subscriber of [...session.subscribers]) {
+        if (isRoom(subscriber.log) && (log === null || subscriber.log === log))
+          this.rooms.recheck(session, subscriber.log);
+      }
+    }
+  }
+
+  /** The room's log is gone: its subscribers are told. */
+  roomDeleted(log: LogId): void {
+    this.access.forgetLog(log);
+    const feed = this.feeds.get(log);
+    if (feed === undefined) return;
+    for (const subscriber of [...feed.subscribers]) this.rooms.close(subscriber, "deleted");
+    this.feeds.drop(log);
+  }
+
+  async #begin(session: Session, resume: Readonly<Record<string, Position>>): Promise<void> {
+    const { tenant, id } = session.user;
+    const inbox = roomOf(inboxOf(tenant, id));
+    const rooms = Object.entries(resume).filter(([roomId]) => isRoom(logId(tenant, roomId)));
+    await Promise.all([
+      this.inboxes.follow(session, resume[inbox]),
+      this.rooms.followAnnouncements(session, resume[announcementsRoom]),
+      ...rooms.map(([roomId, after]) => this.rooms.rejoin(session, roomId, after)),
+    ]);
+  }
+
+  async #recover(session: Session, user: User, connection: Connection, offset: string | undefined): Promise<void> {
+    const old = session.connection;
+    if (old !== null) {
+      // Why: the client came back before the loss of its old connection was noticed. It has not left.
+      this.rooms.detach(session);
+      this.sessions.detach(session);
+      old.close("superseded");
+    }
+    this.sessions.resume(session, connection, user);
+    const last = offset === undefined ? undefined : parseOffset(offset);
+    const fresh = session.rewind(
+      last === undefined ? null : { log: logId(user.tenant, last.room), epoch: last.epoch, seq: last.seq },
+    );
+    try {
+      await Promise.all(
+        [...session.subscribers].map((subscriber) =>
+          this.inboxes.isInbox(subscriber.log)
+            ? this.inboxes.resume(subscriber)
+            : this.rooms.resume(subscriber, fresh.includes(subscriber)),
+        ),
+      );
+    } catch (error) {
+      this.disconnected(session, connection, false);
+      throw error;
+    }
+  }
+
+  #tellPresence(log: LogId, event: "user_joined" | "user_left", userId: string): void {
+    // Why a bound: in a room of n users, n arrivals would be n² signals.
+    if (this.presence.in(log).count > this.#limits.presenceListMax) return;
+    const roomId = roomOf(log);
+    this.rooms.signal(log, event, { roomId, userId }, (session) => session.user.id === userId);
+    if (!this.#bus.alone) this.#bus.signal(log, { event, roomId, userId });
+  }
+
+  #feedsEvents() {
+    return {
+      onGap: (subscriber: Subscriber, reason: "floor" | "epoch") => {
+        if (this.inboxes.isInbox(subscriber.log)) this.inboxes.startOver(subscriber);
+        else this.rooms.startOver(subscriber, reason);
+      },
+      onAccepted: (feed: Parameters<Rooms["onAccepted"]>[0], _from: number, events: readonly string[]) =>
+        this.rooms.onAccepted(feed, events, (tenant, userId) => this.sessions.of(tenant, userId)),
+      onUnfollowed: (log: LogId) => {
+        if (this.inboxes.isInbox(log)) this.inboxes.wake(log);
+      },
+    };
+  }
+
+  #sessionEvents() {
+    return {
+      onDue: (session: Session) => this.feeds.flusher.sessionDue(session),
+      onBehind: (subscriber: Subscriber) => this.feeds.behind(subscriber),
+      onArrived: (_session: Session, runs: Parameters<Inboxes["arrived"]>[0]) => this.inboxes.arrived(runs),
+      delivered: (entries: number) => {
+        this.counts.deliveredTotal += entries;
+      },
+    };
+  }
+
+  #sessionsEvents() {
+    return {
+      onEnded: (session: Session) => this.rooms.end(session),
+      onExpiring: (session: Session, expiresAt: number) =>
+        session.emit(
+          textFrame(
+            `42${JSON.stringify(["token_expiring", { expiresAt: new Date(expiresAt).toISOString(), inMs: expiresAt - this.clock.now() }])}`,
+          ),
+        ),
+      onExpired: (session: Session) => {
+        const { connection } = session;
+        if (connection === null) return;
+        const error = {
+          code: "token_expired",
+          message: "the token has expired; connect again with a fresh one, or send refresh_token in time",
+        };
+        connection.write([textFrame(`42${JSON.stringify(["error", error])}`)]);
+        connection.close("token_expired");
+      },
+    };
+  }
+}

@@ -1,0 +1,430 @@
+import {
+  bounds,
+  type JsonValue,
+  type Message,
+  type Position,
+  RefusalError,
+  type RoomGapReason,
+} from "@parley/protocol";
+import { v7 as uuid } from "uuid";
+import type { User } from "../gateway/connection.ts";
+import type { MessagePage, Store } from "../store/store.ts";
+import { type Access, type Rights } from "./access.ts";
+import type { Clock } from "./clock.ts";
+import { eventPacket, membershipChangeIn, messageText, offsetOf } from "./entry-event.ts";
+import type { Feed } from "./feed.ts";
+import type { Feeds } from "./feeds.ts";
+import { textFrame } from "./frame.ts";
+import { announcementsRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
+import type { Presence } from "./presence.ts";
+import type { Appended, Sequencer } from "./sequencer.ts";
+import type { Session } from "./session.ts";
+import type { Subscriber } from "./subscriber.ts";
+
+export interface RoomsLimits {
+  readonly roomsPerConnectionMax: number;
+  /** Bytes of message data in one page of history. */
+  readonly historyPageBytesMax: number;
+  /** Entries behind the head at which a client gets the latest page instead. */
+  readonly catchUpMax: number;
+}
+
+/** Messages in a first page, unless the client asks for another number. */
+const historyDefault = 50;
+
+interface LatestPage {
+  readonly head: Seq;
+  readonly epoch: string;
+  readonly messagesJson: string;
+  readonly frames: Map<boolean, Buffer>;
+}
+
+/** Where a joined session stands. */
+export interface Joined {
+  readonly roomId: string;
+  readonly epoch: string;
+  readonly seq: Seq;
+}
+
+/** Joining, leaving, sending and reading rooms, each with the right to it. */
+export class Rooms {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #feeds: Feeds;
+  readonly #access: Access;
+  readonly #presence: Presence;
+  readonly #sequencer: Sequencer;
+  readonly #limits: RoomsLimits;
+  /** Reads of first pages that are under way, by log and number of messages. */
+  readonly #latest = new Map<string, Promise<LatestPage>>();
+  readonly #latestKnown = new WeakMap<Feed, { readonly limit: number; readonly page: LatestPage }>();
+
+  constructor(parts: {
+    store: Store;
+    clock: Clock;
+    feeds: Feeds;
+    access: Access;
+    presence: Presence;
+    sequencer: Sequencer;
+    limits: RoomsLimits;
+  }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#feeds = parts.feeds;
+    this.#access = parts.access;
+    this.#presence = parts.presence;
+    this.#sequencer = parts.sequencer;
+    this.#limits = parts.limits;
+  }
+
+  /**
+   * Makes the session a subscriber of the room: after its position, or from the latest page of history. Rejoining
+   * begins anew from there. Rejects with `RefusalError` `forbidden`, `too_many_rooms`, `access_unavailable`.
+   */
+  async join(
+    session: Session,
+    request: { roomId: string; after?: Position | undefined; history?: number | undefined },
+  ): Promise<Joined> {
+    const log = logId(session.user.tenant, request.roomId);
+    await this.#require(session.user, log, "read");
+    if (session.find(log) === undefined && this.#roomsOf(session) >= this.#limits.roomsPerConnectionMax) {
+      throw new RefusalError(
+        "too_many_rooms",
+        `a connection joins at most ${this.#limits.roomsPerConnectionMax} rooms (limits.roomsPerConnectionMax)`,
+      );
+    }
+    const feed = await this.#feeds.open(log);
+    const subscriber = await this.#place(session, feed, request);
+    this.#enter(subscriber);
+    return { roomId: request.roomId, epoch: feed.epoch, seq: subscriber.cursor };
+  }
+
+  /** Nothing of the room is written after this. */
+  leave(session: Session, roomId: string): void {
+    const subscriber = session.find(logId(session.user.tenant, roomId));
+    if (subscriber === undefined) return;
+    this.#exit(subscriber, true);
+    this.#remove(subscriber);
+  }
+
+  /**
+   * Continues a subscriber of a session that came back, at its cursor; its right is asked anew (REC-3). `fresh`: its
+   * first history page may not have arrived.
+   */
+  async resume(subscriber: Subscriber, fresh: boolean): Promise<void> {
+    const { session, log } = subscriber;
+    if (roomOf(log) !== announcementsRoom && !(await this.#mayRead(session.user, log))) {
+      session.remove(subscriber);
+      this.#emit(session, "room_closed", { roomId: roomOf(log), reason: "forbidden" });
+      return;
+    }
+    const feed = await this.#feeds.open(log);
+    if (session.connection === null) return;
+    const after = { epoch: subscriber.epoch, seq: subscriber.cursor };
+    this.#enter(await this.#place(session, feed, { after: fresh ? undefined : after }));
+  }
+
+  /** Joins with a position as the client connects. A lost right, or a name that is no room, costs this room alone. */
+  async rejoin(session: Session, roomId: string, after: Position): Promise<void> {
+    try {
+      await this.join(session, { roomId, after });
+    } catch (error) {
+      if (!(error instanceof RefusalError) || error.code === "access_unavailable") throw error;
+      this.#emit(session, "room_closed", { roomId, reason: "forbidden" });
+    }
+  }
+
+  /** Follows the announcements, from a position or else from now. */
+  async followAnnouncements(session: Session, after: Position | undefined): Promise<void> {
+    const feed = await this.#feeds.open(logId(session.user.tenant, announcementsRoom));
+    if (session.connection === null) return;
+    await this.#place(session, feed, { after: after ?? { epoch: feed.epoch, seq: feed.head } });
+  }
+
+  /** The session's connection is gone: its subscribers keep their cursors, and leave the feeds. */
+  detach(session: Session): void {
+    for (const subscriber of session.subscribers) {
+      this.#feeds.unsubscribe(subscriber);
+      this.#exit(subscriber, false);
+    }
+  }
+
+  /** The session is over: it leaves nothing behind. */
+  end(session: Session): void {
+    for (const subscriber of session.subscribers) {
+      this.#feeds.unsubscribe(subscriber);
+      this.#exit(subscriber, true);
+    }
+    session.subscribers.length = 0;
+  }
+
+  /** Ends what the subscriber cannot continue: the client is told, and gets the latest page. */
+  startOver(subscriber: Subscriber, reason: RoomGapReason): void {
+    const { session, log } = subscriber;
+    const retry = () => {
+      if (session.connection === null || !session.subscribers.includes(subscriber)) return;
+      this.#startOver(subscriber, reason).catch(() => this.#clock.after(1_000, retry));
+    };
+    if (isRoom(log) || roomOf(log) === announcementsRoom) retry();
+  }
+
+  async #startOver(subscriber: Subscriber, reason: RoomGapReason): Promise<void> {
+    const feed = await this.#feeds.open(subscriber.log);
+    if (!subscriber.session.subscribers.includes(subscriber)) return;
+    await this.#gap(subscriber.session, feed, reason);
+  }
+
+  /** The right to do it, at once when known; rejects with `forbidden`, which is also the answer for a room that is not there. */
+  admit(user: User, roomId: string, what: "read" | "send"): void | Promise<void> {
+    const log = logId(user.tenant, roomId);
+    const rights = this.#access.rights(user, log);
+    if (rights instanceof Promise) return rights.then((later) => requireRight(later, roomId, what));
+    requireRight(rights, roomId, what);
+  }
+
+  /** Commits a message; the right to send was checked before. Resolves when it is durable. */
+  send(
+    user: { readonly tenant: string; readonly id: string },
+    message: {
+      roomId: string;
+      text: string;
+      clientId?: string | undefined;
+      replyTo?: string | undefined;
+      data?: JsonValue | undefined;
+    },
+  ): Promise<Appended> {
+    const { roomId, text, clientId, replyTo, data: custom } = message;
+    const data = JSON.stringify({ text, replyTo, data: custom });
+    if (Buffer.byteLength(data) > bounds.entryBytes) {
+      return Promise.reject(
+        new RefusalError("payload_too_large", `a message has at most ${bounds.entryBytes} bytes with its data`),
+      );
+    }
+    const log = logId(user.tenant, roomId);
+    const append = {
+      log,
+      id: uuid(),
+      type: "message",
+      actor: user.id,
+      at: this.#clock.now(),
+      v: 1,
+      data,
+      clientId: clientId ?? null,
+      effect: null,
+    };
+    return this.#sequencer.append(append);
+  }
+
+  /** A page of messages in their present state, oldest first. The right to read was checked before. */
+  async history(
+    tenant: string,
+    range: { roomId: string; before?: number | undefined; after?: number | undefined; limit: number },
+  ): Promise<{ messages: readonly Message[]; head: Seq; epoch: string; more: boolean }> {
+    const log = logId(tenant, range.roomId);
+    const { before, after, limit } = range;
+    const bytesMax = this.#limits.historyPageBytesMax;
+    const page = await this.#store.readMessages(log, {
+      limit,
+      bytesMax,
+      ...(before === undefined ? {} : { before }),
+      ...(after === undefined ? {} : { after }),
+    });
+    if (page === undefined) return { messages: [], head: 0, epoch: "", more: false };
+    return { messages: JSON.parse(messagesJson(log, page)), head: page.head, epoch: page.epoch, more: page.more };
+  }
+
+  /** Tells the others in the room; best effort. */
+  signal(log: LogId, event: string, payload: object, except: (session: Session) => boolean): void {
+    const feed = this.#feeds.get(log);
+    if (feed === undefined) return;
+    const frame = textFrame(`42${JSON.stringify([event, payload])}`);
+    for (const { session } of feed.subscribers) if (!except(session)) session.signal(frame);
+  }
+
+  /**
+   * A membership changed in an entry that was just accepted: whoever lost the right gets nothing later than it (ACC-1).
+   * Subscribers are taken out before the entry is delivered, and put back when the right turns out to hold.
+   */
+  onAccepted(
+    feed: Feed,
+    events: readonly string[],
+    sessionsOf: (tenant: string, userId: string) => readonly Session[],
+  ): void {
+    for (const event of events) {
+      const change = membershipChangeIn(event);
+      if (change === null) continue;
+      const tenant = tenantOf(feed.log);
+      this.#access.forget(tenant, change.userId, feed.log);
+      for (const session of sessionsOf(tenant, change.userId)) this.recheck(session, feed.log);
+    }
+  }
+
+  /** Asks for the session's right to the room again, without delivery meanwhile. */
+  recheck(session: Session, log: LogId): void {
+    const subscriber = session.find(log);
+    if (subscriber === undefined || subscriber.feed === null) return;
+    this.#feeds.unsubscribe(subscriber);
+    const check = async () => {
+      const readable = await this.#mayRead(session.user, log);
+      if (session.connection === null || !session.subscribers.includes(subscriber) || subscriber.feed !== null) return;
+      if (readable) this.#feeds.subscribe(subscriber, await this.#feeds.open(log));
+      else this.close(subscriber, "forbidden");
+    };
+    const retry = (): void => void check().catch(() => this.#clock.after(1_000, retry));
+    retry();
+  }
+
+  /** Ends a subscriber for good and tells its client. */
+  close(subscriber: Subscriber, reason: "forbidden" | "deleted"): void {
+    const { session, log } = subscriber;
+    this.#exit(subscriber, true);
+    this.#remove(subscriber);
+    this.#emit(session, "room_closed", { roomId: roomOf(log), reason });
+  }
+
+  async #mayRead(user: User, log: LogId): Promise<boolean> {
+    return (await this.#access.rightsNow(user, log)).read;
+  }
+
+  async #require(user: User, log: LogId, what: "read" | "send"): Promise<void> {
+    requireRight(await this.#access.rights(user, log), roomOf(log), what);
+  }
+
+  #roomsOf(session: Session): number {
+    return session.subscribers.filter(({ log }) => isRoom(log)).length;
+  }
+
+  /** A subscriber of the feed after `after`, or else after the latest page, which is sent. */
+  async #place(
+    session: Session,
+    feed: Feed,
+    request: { after?: Position | undefined; history?: number | undefined },
+  ): Promise<Subscriber> {
+    const { after } = request;
+    if (after === undefined) return this.#fromHistory(session, feed, request.history ?? historyDefault);
+    const reason = this.#gapReason(feed, after);
+    if (reason !== null) return this.#gap(session, feed, reason);
+    return this.#subscribe(session, feed, after.seq);
+  }
+
+  #gapReason(feed: Feed, after: Position): RoomGapReason | null {
+    if (after.epoch !== feed.epoch) return "epoch";
+    if (after.seq > feed.head) return "ahead";
+    // What lies below the floor shows when the first page is read: the feed then reports the gap.
+    return feed.head - after.seq > this.#limits.catchUpMax ? "too_far" : null;
+  }
+
+  async #gap(session: Session, feed: Feed, reason: RoomGapReason): Promise<Subscriber> {
+    const roomId = roomOf(feed.log);
+    if (!isRoom(feed.log)) {
+      this.#emit(session, "room_gap", { roomId, reason, epoch: feed.epoch, head: feed.head });
+      return this.#subscribe(session, feed, feed.head);
+    }
+    const page = await this.#readLatest(feed, historyDefault);
+    this.#emit(session, "room_gap", { roomId, reason, epoch: page.epoch, head: page.head });
+    return this.#sendHistory(session, feed, page);
+  }
+
+  async #fromHistory(session: Session, feed: Feed, limit: number): Promise<Subscriber> {
+    if (limit === 0) return this.#subscribe(session, feed, feed.head);
+    return this.#sendHistory(session, feed, await this.#readLatest(feed, limit));
+  }
+
+  #sendHistory(session: Session, feed: Feed, page: LatestPage): Subscriber {
+    const offset = session.offsets ? offsetOf(feed.log, page.epoch, page.head) : null;
+    let frame = page.frames.get(session.offsets);
+    if (frame === undefined) {
+      frame = textFrame(eventPacket(`["room_history",${page.messagesJson}`, offset));
+      page.frames.set(session.offsets, frame);
+    }
+    session.emit(frame);
+    const subscriber = this.#subscribe(session, feed, page.head);
+    session.wroteHistory(subscriber, page.head);
+    return subscriber;
+  }
+
+  #subscribe(session: Session, feed: Feed, cursor: Seq): Subscriber {
+    const old = session.find(feed.log);
+    if (old !== undefined) this.#remove(old);
+    const subscriber = session.add(feed.log, feed.epoch, cursor);
+    subscriber.present = old?.present ?? false;
+    if (session.connection !== null) this.#feeds.subscribe(subscriber, feed);
+    return subscriber;
+  }
+
+  #enter(subscriber: Subscriber): void {
+    const { session, log } = subscriber;
+    if (subscriber.present || session.connection === null || !isRoom(log)) return;
+    subscriber.present = true;
+    this.#presence.entered(log, session.user.id);
+  }
+
+  /** Invariant: every presence that was entered is left once. */
+  #exit(subscriber: Subscriber, forGood: boolean): void {
+    if (!subscriber.present) return;
+    subscriber.present = false;
+    this.#presence.left(subscriber.log, subscriber.session.user.id, forGood);
+  }
+
+  #remove(subscriber: Subscriber): void {
+    this.#feeds.unsubscribe(subscriber);
+    subscriber.session.remove(subscriber);
+  }
+
+  /** The latest messages as of a head; those who ask meanwhile share the read, and the frame while the head stands. */
+  #readLatest(feed: Feed, limit: number): Promise<LatestPage> {
+    const known = this.#latestKnown.get(feed);
+    if (
+      known !== undefined &&
+      known.limit === limit &&
+      known.page.head === feed.head &&
+      known.page.epoch === feed.epoch
+    ) {
+      return Promise.resolve(known.page);
+    }
+    const key = `${limit} ${feed.log}`;
+    const reading = this.#latest.get(key);
+    if (reading !== undefined) return reading;
+    const promise = this.#readLatestPage(feed, limit).finally(() => this.#latest.delete(key));
+    this.#latest.set(key, promise);
+    return promise;
+  }
+
+  async #readLatestPage(feed: Feed, limit: number): Promise<LatestPage> {
+    const page = await this.#store.readMessages(feed.log, { limit, bytesMax: this.#limits.historyPageBytesMax });
+    if (page === undefined) throw new RefusalError("not_found", "the room was deleted");
+    const latest = {
+      head: page.head,
+      epoch: page.epoch,
+      messagesJson: messagesJson(feed.log, page),
+      frames: new Map<boolean, Buffer>(),
+    };
+    // Why: the page may be ahead of the feed, whose hint is still on its way.
+    feed.announce(page.epoch, page.head);
+    this.#latestKnown.set(feed, { limit, page: latest });
+    return latest;
+  }
+
+  #emit(session: Session, event: string, payload: object): void {
+    session.emit(textFrame(`42${JSON.stringify([event, payload])}`));
+  }
+}
+
+function requireRight(rights: Rights, roomId: string, what: "read" | "send"): void {
+  if (rights[what]) return;
+  const verb = what === "read" ? "read" : "send to";
+  throw new RefusalError(
+    "forbidden",
+    `you may not ${verb} room ${JSON.stringify(roomId)}: it takes a membership, or the room's access set to public`,
+  );
+}
+
+function messagesJson(log: LogId, page: MessagePage): string {
+  const room = JSON.stringify(roomOf(log));
+  return `[${page.messages.map((entry) => messageText(room, entry)).join(",")}]`;
+}
+
+/** A room of users, as against the server's own logs. */
+export function isRoom(log: LogId): boolean {
+  return !roomOf(log).startsWith("@");
+}

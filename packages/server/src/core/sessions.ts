@@ -1,0 +1,164 @@
+import { randomBytes } from "node:crypto";
+import type { Connection, User } from "../gateway/connection.ts";
+import type { Clock } from "./clock.ts";
+import { Session, type SessionEvents } from "./session.ts";
+
+export interface SessionsLimits {
+  /** How long a session waits for its client to come back. */
+  readonly maxDisconnectionDurationMs: number;
+  /** Sessions that may wait; the one that waits longest goes first. */
+  readonly detachedSessionsMax: number;
+  readonly connectionsPerUserMax: number;
+  /** How long before its token ends a client is told. */
+  readonly expiringNoticeMs: number;
+}
+
+export interface SessionsEvents {
+  /** The session ended for good: nobody can come back to it. */
+  onEnded(session: Session): void;
+  onExpiring(session: Session, expiresAt: number): void;
+  onExpired(session: Session): void;
+}
+
+const sweepMs = 1_000;
+
+/** The sessions of this node: who is connected, and who may still come back. */
+export class Sessions {
+  readonly #clock: Clock;
+  readonly #limits: SessionsLimits;
+  readonly #sessionEvents: SessionEvents;
+  readonly #events: SessionsEvents;
+  readonly #byPid = new Map<string, Session>();
+  readonly #byUser = new Map<string, Session[]>();
+  /** In the order of detaching. */
+  readonly #detached = new Set<Session>();
+  readonly #connected = new Set<Session>();
+  readonly #noticed = new WeakMap<Session, number>();
+  #cancelSweep: () => void = () => {};
+
+  constructor(parts: { clock: Clock; limits: SessionsLimits; sessionEvents: SessionEvents; events: SessionsEvents }) {
+    this.#clock = parts.clock;
+    this.#limits = parts.limits;
+    this.#sessionEvents = parts.sessionEvents;
+    this.#events = parts.events;
+  }
+
+  start(): void {
+    this.#cancelSweep = this.#clock.after(sweepMs, () => {
+      this.#sweep();
+      this.start();
+    });
+  }
+
+  stop(): void {
+    this.#cancelSweep();
+  }
+
+  get connected(): ReadonlySet<Session> {
+    return this.#connected;
+  }
+
+  get detachedCount(): number {
+    return this.#detached.size;
+  }
+
+  get userCount(): number {
+    return this.#byUser.size;
+  }
+
+  /** Sessions of a user, detached ones included. */
+  of(tenant: string, userId: string): readonly Session[] {
+    return this.#byUser.get(userKey(tenant, userId)) ?? [];
+  }
+
+  /** True when the user has as many connections as a user may have. */
+  full(user: User): boolean {
+    return (
+      this.of(user.tenant, user.id).filter((session) => session.connection !== null).length >=
+      this.#limits.connectionsPerUserMax
+    );
+  }
+
+  /** A new session on a connection; `recovery` false: no pid, and events without offsets. */
+  create(user: User, connection: Connection, recovery: boolean): Session {
+    const identity = { id: secret(), pid: recovery ? secret() : null, offsets: recovery, user };
+    const session = new Session(identity, this.#sessionEvents);
+    if (session.pid !== null) this.#byPid.set(session.pid, session);
+    const key = userKey(user.tenant, user.id);
+    const others = this.#byUser.get(key);
+    if (others === undefined) this.#byUser.set(key, [session]);
+    else others.push(session);
+    session.connect(connection);
+    this.#connected.add(session);
+    return session;
+  }
+
+  /** The session that a client may come back to: its own, by its secret and its user. It may still have a connection. */
+  find(pid: string, user: User): Session | undefined {
+    const session = this.#byPid.get(pid);
+    if (session === undefined || session.user.id !== user.id || session.user.tenant !== user.tenant) return undefined;
+    return session;
+  }
+
+  /** The session goes on with another connection. */
+  resume(session: Session, connection: Connection, user: User): void {
+    this.#detached.delete(session);
+    session.user = user;
+    session.connect(connection);
+    this.#connected.add(session);
+  }
+
+  /** The connection is gone; the client may come back, unless there is no way for it to. */
+  detach(session: Session): void {
+    session.disconnect();
+    this.#connected.delete(session);
+    if (session.pid === null) {
+      this.end(session);
+      return;
+    }
+    session.detachedAt = this.#clock.now();
+    this.#detached.add(session);
+    if (this.#detached.size <= this.#limits.detachedSessionsMax) return;
+    const [oldest] = this.#detached;
+    if (oldest !== undefined) this.end(oldest);
+  }
+
+  /** Nobody can come back to it from now on. */
+  end(session: Session): void {
+    session.disconnect();
+    this.#connected.delete(session);
+    this.#detached.delete(session);
+    if (session.pid !== null) this.#byPid.delete(session.pid);
+    const key = userKey(session.user.tenant, session.user.id);
+    const others = this.#byUser.get(key)?.filter((other) => other !== session) ?? [];
+    if (others.length === 0) this.#byUser.delete(key);
+    else this.#byUser.set(key, others);
+    this.#events.onEnded(session);
+  }
+
+  #sweep(): void {
+    const now = this.#clock.now();
+    for (const session of this.#detached) {
+      if (now - session.detachedAt < this.#limits.maxDisconnectionDurationMs) break;
+      this.end(session);
+    }
+    for (const session of this.#connected) {
+      const { expiresAt } = session.user;
+      if (expiresAt === null || expiresAt - now > this.#limits.expiringNoticeMs) continue;
+      if (expiresAt <= now) {
+        this.#events.onExpired(session);
+      } else if (this.#noticed.get(session) !== expiresAt) {
+        this.#noticed.set(session, expiresAt);
+        this.#events.onExpiring(session, expiresAt);
+      }
+    }
+  }
+}
+
+function userKey(tenant: string, userId: string): string {
+  return `${tenant}/${userId}`;
+}
+
+function secret(): string {
+  return randomBytes(15).toString("base64url");
+}
