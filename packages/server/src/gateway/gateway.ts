@@ -1,0 +1,65 @@
+import type { Server as HttpServer } from "node:http";
+import type { Server as HttpsServer } from "node:https";
+import { type Clock, systemClock } from "../core/clock.ts";
+import type { CloseReason } from "./connection.ts";
+import { Engine } from "./engine.ts";
+import type { Log, NamespaceHandler } from "./namespace.ts";
+import { defaultGatewaySettings, type GatewaySettings } from "./settings.ts";
+import { ClientSockets, type Scope, type SocketsShared } from "./sockets.ts";
+
+export interface GatewayOptions {
+  readonly clock?: Clock;
+  readonly log: Log;
+  readonly settings?: Partial<GatewaySettings>;
+  /** By name, as `/` and `/admin`. */
+  readonly namespaces: ReadonlyMap<string, NamespaceHandler>;
+  /** For all other names; null: there is no such namespace. */
+  fallback?(namespace: string): NamespaceHandler | null;
+  /** For each connection that ended, whatever had become of it. */
+  onClosed?(reason: CloseReason): void;
+}
+
+/** Engine.IO and Socket.IO on HTTP servers, with a handler per namespace behind it. */
+export interface Gateway {
+  /** Clients that come in through this server may join `namespaces` alone; all of them without. */
+  attach(server: HttpServer | HttpsServer, scope?: { readonly namespaces?: readonly string[] }): () => void;
+  readonly connectionCount: number;
+  /**
+   * From now on every connection's headers are kept as long as it lives, not only until its first namespace was
+   * joined: for handlers of further namespaces that look at them. It costs about a kilobyte per browser.
+   */
+  keepHandshakes(): void;
+  /** New connections are refused with 503; those there are stay. */
+  refuse(): void;
+  close(reason: CloseReason): void;
+}
+
+export function createGateway(options: GatewayOptions): Gateway {
+  const settings: GatewaySettings = { ...defaultGatewaySettings, ...options.settings };
+  const { log, namespaces } = options;
+  const shared: SocketsShared = {
+    settings,
+    log,
+    keepHandshakes: false,
+    handlerOf: (namespace) => namespaces.get(namespace) ?? options.fallback?.(namespace) ?? null,
+  };
+  const engine = new Engine<Scope>({
+    settings,
+    log,
+    clock: options.clock ?? systemClock,
+    open: (connection, scope) => new ClientSockets(connection, shared, scope),
+    onClosed: (reason) => options.onClosed?.(reason),
+  });
+  return {
+    attach: (server, scope) =>
+      engine.attach(server, { namespaces: scope?.namespaces === undefined ? "all" : new Set(scope.namespaces) }),
+    get connectionCount() {
+      return engine.connections.size;
+    },
+    keepHandshakes: () => {
+      shared.keepHandshakes = true;
+    },
+    refuse: () => engine.refuse(),
+    close: (reason) => engine.close(reason),
+  };
+}

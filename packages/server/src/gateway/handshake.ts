@@ -1,0 +1,108 @@
+import { randomBytes } from "node:crypto";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import type { Millis } from "../core/log.ts";
+import type { GatewaySettings } from "./settings.ts";
+
+/** How a connection came in: what an app's own `authenticate` may look at. */
+export interface Handshake {
+  /** Of the TCP peer, which may be a proxy. Empty when it is not known any more. */
+  readonly address: string;
+  /** Path and query as the client sent them. */
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly secure: boolean;
+  readonly at: Millis;
+}
+
+/** The codes that the Engine.IO reference server gives, with its messages; clients show them. */
+export const engineErrors = {
+  unknownTransport: { code: 0, message: "Transport unknown" },
+  unknownSid: { code: 1, message: "Session ID unknown" },
+  badHandshakeMethod: { code: 2, message: "Bad handshake method" },
+  badRequest: { code: 3, message: "Bad request" },
+  forbidden: { code: 4, message: "Forbidden" },
+  unsupportedVersion: { code: 5, message: "Unsupported protocol version" },
+} as const;
+export type EngineError = (typeof engineErrors)[keyof typeof engineErrors];
+
+export interface EngineQuery {
+  readonly transport: "polling" | "websocket";
+  /** Empty for a new connection. */
+  readonly sid: string;
+}
+
+/** Reads the query of a request, or says what is wrong with it. Repeated names: the first one counts. */
+export function parseQuery(url: string): EngineQuery | EngineError {
+  const at = url.indexOf("?");
+  const query = new URLSearchParams(at < 0 ? "" : url.slice(at + 1));
+  const transport = query.get("transport");
+  if (transport !== "polling" && transport !== "websocket") return engineErrors.unknownTransport;
+  if (query.get("EIO") !== "4") return engineErrors.unsupportedVersion;
+  return { transport, sid: query.get("sid") ?? "" };
+}
+
+/** 120 random bits: whoever knows a connection's id may speak for it. */
+export function newSid(): string {
+  return randomBytes(15).toString("base64url");
+}
+
+export function handshakeOf(request: IncomingMessage, at: Millis): Handshake {
+  return {
+    address: request.socket.remoteAddress ?? "",
+    url: request.url ?? "",
+    headers: request.headers,
+    secure: isEncrypted(request.socket),
+    at,
+  };
+}
+
+function isEncrypted(socket: Socket): boolean {
+  return "encrypted" in socket && socket.encrypted === true;
+}
+
+/** The text of the `open` packet. */
+export function openPacket(sid: string, upgrades: readonly string[], settings: GatewaySettings): string {
+  return `0${JSON.stringify({
+    sid,
+    upgrades,
+    pingInterval: settings.pingIntervalMs,
+    pingTimeout: settings.pingTimeoutMs,
+    maxPayload: settings.payloadBytesMax,
+  })}`;
+}
+
+// Why: what is reflected becomes a header of ours, and a bad one would throw.
+const reflectable = /^[\x21-\x7e]{1,2048}$/;
+const reflectableNames = /^[\w\-, ]{1,2048}$/;
+
+/** Whether a page of the request's origin may connect. Decided for HTTP and for WebSocket requests alike. */
+export function isOriginAllowed(headers: IncomingHttpHeaders, origins: GatewaySettings["origins"]): boolean {
+  const { origin, host } = headers;
+  if (origin === undefined) return true;
+  if (!reflectable.test(origin)) return false;
+  if (origins === "*" || origins.includes(origin)) return true;
+  return host !== undefined && (origin === `https://${host}` || origin === `http://${host}`);
+}
+
+/** CORS with credentials: the origin is reflected, for `*` would forbid cookies. */
+export function corsHeaders(headers: IncomingHttpHeaders): Record<string, string> {
+  if (headers.origin === undefined) return {};
+  return {
+    "Access-Control-Allow-Origin": headers.origin,
+    "Access-Control-Allow-Credentials": "true",
+    Vary: "Origin",
+  };
+}
+
+/** Answers a preflight, for ten minutes. */
+export function preflightHeaders(headers: IncomingHttpHeaders): Record<string, string> {
+  const asked = headers["access-control-request-headers"];
+  return {
+    ...corsHeaders(headers),
+    "Access-Control-Allow-Methods": "GET,POST",
+    ...(asked === undefined || !reflectableNames.test(asked) ? {} : { "Access-Control-Allow-Headers": asked }),
+    "Access-Control-Max-Age": "600",
+    "Content-Length": "0",
+  };
+}

@@ -1,0 +1,52 @@
+/** Bounds and times of the gateway. Every queue that a client can fill has its bound here. */
+export interface GatewaySettings {
+  readonly pingIntervalMs: number;
+  readonly pingTimeoutMs: number;
+  /** A connection that joins no namespace within it is closed. */
+  readonly connectTimeoutMs: number;
+  /** A WebSocket that was opened to upgrade a polling connection and does not finish within it is closed. */
+  readonly upgradeTimeoutMs: number;
+  /** A closed polling connection keeps what its client has not fetched, a last refusal above all, for so long. */
+  readonly lingerMs: number;
+  /** UTF-8 bytes of one WebSocket message, and of one POST. Clients are told it as `maxPayload`. */
+  readonly payloadBytesMax: number;
+  /** Bytes written to a connection and not yet answered for. */
+  readonly windowBytes: number;
+  /** Attachments of one binary packet, and their bytes together with its text. */
+  readonly attachmentsMax: number;
+  readonly attachmentBytesMax: number;
+  /** Nesting of the JSON of one packet. */
+  readonly packetDepthMax: number;
+  readonly namespaceLengthMax: number;
+  /** Namespaces of one connection. */
+  readonly namespacesMax: number;
+  /** Packets, and their bytes, that wait while a handler is busy or the window is half full. */
+  readonly queuedPacketsMax: number;
+  readonly queuedBytesMax: number;
+  /** WebSocket control frames and Engine.IO packets that carry nothing, between two visits of the heartbeat. */
+  readonly idlePacketsMax: number;
+  /**
+   * Origins whose pages may connect, as `https://chat.example.org`; `*` lets every page do so. Requests without an
+   * `Origin` (no browser sends those across origins) and pages of this very host are always let in.
+   */
+  readonly origins: "*" | readonly string[];
+}
+
+export const defaultGatewaySettings: GatewaySettings = {
+  pingIntervalMs: 25_000,
+  pingTimeoutMs: 20_000,
+  connectTimeoutMs: 45_000,
+  upgradeTimeoutMs: 10_000,
+  lingerMs: 30_000,
+  payloadBytesMax: 1_000_000,
+  windowBytes: 262_144,
+  attachmentsMax: 10,
+  attachmentBytesMax: 4_000_000,
+  packetDepthMax: 128,
+  namespaceLengthMax: 256,
+  namespacesMax: 16,
+  queuedPacketsMax: 1_024,
+  queuedBytesMax: 1_048_576,
+  idlePacketsMax: 2_000,
+  origins: "*",
+};

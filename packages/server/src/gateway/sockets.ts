@@ -1,0 +1,391 @@
+import type { CloseReason, ConnectionEvents } from "./connection.ts";
+import type { EngineConnection } from "./engine-connection.ts";
+import type { Handshake } from "./handshake.ts";
+import type {
+  ConnectRequest,
+  ConnectVerdict,
+  Log,
+  NamespaceClient,
+  NamespaceHandler,
+  NamespaceSocket,
+  Reply,
+} from "./namespace.ts";
+import {
+  type BinaryPacket,
+  encodeAck,
+  encodeConnect,
+  encodeConnectError,
+  encodeDisconnect,
+  encodeEvent,
+  isBinaryPacket,
+  type Packet,
+  parseBinaryPacket,
+  parsePacket,
+  startBinaryPacket,
+} from "./packets.ts";
+import { PacketQueue } from "./packet-queue.ts";
+import type { GatewaySettings } from "./settings.ts";
+
+/** What all clients share. */
+export interface SocketsShared {
+  readonly settings: GatewaySettings;
+  readonly log: Log;
+  /** The handler of a namespace; null: there is no such namespace. */
+  handlerOf(namespace: string): NamespaceHandler | null;
+  /** Whether handshakes are kept after the first namespace was joined, for those joined later. */
+  keepHandshakes: boolean;
+}
+
+/** Which namespaces one HTTP server lets its clients join. */
+export interface Scope {
+  readonly namespaces: ReadonlySet<string> | "all";
+}
+
+/**
+ * The namespaces of one connection: takes its packets apart and drives the sockets behind them.
+ *
+ * Invariant: packets are handled in the order they came. While a handler is busy, or more than half of the window is
+ * unanswered, they wait; the queue is bounded, and who overflows it is cut.
+ */
+export class ClientSockets implements ConnectionEvents {
+  readonly connection: EngineConnection;
+  readonly shared: SocketsShared;
+  readonly #scope: Scope;
+  /** A list through `next`: nearly every client has one namespace, and none has many. */
+  #first: ClientSocket | null = null;
+  #assembling: BinaryPacket | null = null;
+  #waiting: PacketQueue | null = null;
+  #busy = false;
+
+  constructor(connection: EngineConnection, shared: SocketsShared, scope: Scope) {
+    this.connection = connection;
+    this.shared = shared;
+    this.#scope = scope;
+  }
+
+  onPacket(text: string): void {
+    if (this.#assembling !== null) {
+      this.connection.close("parse_error");
+    } else if (isBinaryPacket(text)) {
+      this.#assembling = startBinaryPacket(text, this.shared.settings);
+      if (this.#assembling === null) this.connection.close("parse_error");
+    } else {
+      this.#take(text, text.length);
+    }
+  }
+
+  onBinary(data: Buffer): void {
+    const packet = this.#assembling;
+    if (packet === null) {
+      this.connection.close("parse_error");
+      return;
+    }
+    packet.attachments.push(data);
+    packet.bytes += data.length;
+    if (packet.bytes > this.shared.settings.attachmentBytesMax) {
+      this.connection.close("payload_too_large");
+    } else if (packet.attachments.length === packet.expected) {
+      this.#assembling = null;
+      this.#take(packet, packet.bytes);
+    }
+  }
+
+  onPinged(): void {
+    for (let socket = this.#first; socket !== null; socket = socket.next) socket.tell("onPinged");
+  }
+
+  onAnswered(): void {
+    for (let socket = this.#first; socket !== null; socket = socket.next) socket.tell("onAnswered");
+    this.#drain();
+  }
+
+  onClosed(reason: CloseReason): void {
+    this.#assembling = null;
+    this.#waiting = null;
+    const first = this.#first;
+    this.#first = null;
+    for (let socket = first; socket !== null; socket = socket.next) socket.left(reason);
+  }
+
+  #take(packet: string | BinaryPacket, bytes: number): void {
+    if (this.#waiting === null && !this.#isHeld()) {
+      this.#handle(packet);
+      return;
+    }
+    this.#waiting ??= new PacketQueue(this.shared.settings);
+    if (!this.#waiting.push(packet, bytes)) this.connection.close("too_many_requests");
+  }
+
+  #isHeld(): boolean {
+    return this.#busy || this.connection.unanswered() * 2 > this.shared.settings.windowBytes;
+  }
+
+  #drain(): void {
+    while (this.#waiting !== null && !this.#isHeld()) {
+      const packet = this.#waiting.shift();
+      if (packet === undefined) this.#waiting = null;
+      else this.#handle(packet);
+    }
+  }
+
+  #handle(raw: string | BinaryPacket): void {
+    const { settings } = this.shared;
+    const packet = typeof raw === "string" ? parsePacket(raw, settings) : parseBinaryPacket(raw, settings);
+    if (packet === null) this.connection.close("parse_error");
+    else if (packet.type === "connect") this.#connect(packet.namespace, packet.auth);
+    else this.#forward(packet);
+  }
+
+  #forward(packet: Exclude<Packet, { type: "connect" }>): void {
+    const socket = this.#find(packet.namespace);
+    // Why ignored: what a client sent before it learnt that the server had ended the namespace.
+    if (socket?.state === "ended") return;
+    if (socket === null || (socket.state === "connecting" && packet.type !== "disconnect")) {
+      this.connection.close("parse_error");
+    } else if (packet.type === "disconnect") {
+      this.remove(socket);
+      socket.left("client_left");
+    } else if (packet.type === "ack") {
+      socket.acknowledged(packet.id, packet.args);
+    } else {
+      this.#dispatch(socket, packet.args, packet.id);
+    }
+  }
+
+  #dispatch(socket: ClientSocket, args: unknown[], id: number | null): void {
+    const pending = socket.dispatch(args, id);
+    if (pending === null) return;
+    this.#busy = true;
+    const done = (): void => {
+      this.#busy = false;
+      this.#drain();
+    };
+    pending.then(done, done);
+  }
+
+  #connect(namespace: string, auth: Readonly<Record<string, unknown>>): void {
+    const { connection, shared } = this;
+    const before = this.#find(namespace);
+    if (before !== null && before.state !== "ended") {
+      connection.close("parse_error");
+      return;
+    }
+    if (before !== null) this.remove(before);
+    const { namespaces } = this.#scope;
+    const handler = namespaces === "all" || namespaces.has(namespace) ? shared.handlerOf(namespace) : null;
+    if (handler === null) {
+      connection.write(encodeConnectError(namespace, "Invalid namespace"));
+      return;
+    }
+    if (this.#count() >= shared.settings.namespacesMax) {
+      connection.close("too_many_requests");
+      return;
+    }
+    const socket = new ClientSocket(this, namespace, this.#first);
+    this.#first = socket;
+    void socket.connect(handler, auth);
+  }
+
+  #find(namespace: string): ClientSocket | null {
+    for (let socket = this.#first; socket !== null; socket = socket.next) {
+      if (socket.namespace === namespace) return socket;
+    }
+    return null;
+  }
+
+  #count(): number {
+    let count = 0;
+    for (let socket = this.#first; socket !== null; socket = socket.next) count++;
+    return count;
+  }
+
+  remove(gone: ClientSocket): void {
+    if (this.#first === gone) {
+      this.#first = gone.next;
+      return;
+    }
+    for (let socket = this.#first; socket !== null; socket = socket.next) {
+      if (socket.next === gone) socket.next = gone.next;
+    }
+  }
+}
+
+/**
+ * One namespace of one connection.
+ *
+ * `connecting` until the verdict; `open` until one side ends it; `ended` by the server, when the client may not know
+ * yet; `left` by the client, or with the connection.
+ */
+class ClientSocket implements NamespaceClient {
+  readonly owner: ClientSockets;
+  readonly namespace: string;
+  next: ClientSocket | null;
+  state: "connecting" | "open" | "ended" | "left" = "connecting";
+  #socket: NamespaceSocket | null = null;
+  #abort: AbortController | null = null;
+  #reason: CloseReason | "client_left" = "client_left";
+
+  constructor(owner: ClientSockets, namespace: string, next: ClientSocket | null) {
+    this.owner = owner;
+    this.namespace = namespace;
+    this.next = next;
+  }
+
+  get connection(): EngineConnection {
+    return this.owner.connection;
+  }
+
+  emit(event: string, ...args: unknown[]): void {
+    if (this.state === "open") this.connection.write(encodeEvent(this.namespace, [event, ...args]));
+  }
+
+  disconnect(reason: CloseReason): void {
+    if (this.state !== "open") return;
+    this.connection.write(encodeDisconnect(this.namespace));
+    this.#leave("ended", reason);
+  }
+
+  async connect(handler: NamespaceHandler, auth: Readonly<Record<string, unknown>>): Promise<void> {
+    const { connection, owner } = this;
+    let verdict: ConnectVerdict;
+    try {
+      const asked = handler.connect(new PendingConnect(this, auth, connection.handshake ?? unknownHandshake));
+      // Why not always awaited: a verdict at hand is answered in the same turn.
+      verdict = asked instanceof Promise ? await asked : asked;
+    } catch (error) {
+      this.#failed("connect", error);
+      // Why not refused: the next try may succeed, and a refusal would be for good.
+      verdict = { kind: "later", reason: "overloaded" };
+    }
+    this.#abort = null;
+    if (verdict.kind === "accepted") {
+      this.#accepted(verdict);
+    } else if (this.state === "connecting") {
+      this.state = "left";
+      owner.remove(this);
+      if (verdict.kind === "later") connection.close(verdict.reason);
+      else connection.write(encodeConnectError(this.namespace, verdict.message, verdict.data));
+    }
+  }
+
+  #accepted({ sid, pid, socket }: Extract<ConnectVerdict, { kind: "accepted" }>): void {
+    this.#socket = socket;
+    if (this.state !== "connecting") {
+      this.#end();
+      return;
+    }
+    this.state = "open";
+    const { connection } = this;
+    connection.joined();
+    if (!this.owner.shared.keepHandshakes) connection.handshake = null;
+    connection.write(encodeConnect(this.namespace, sid, pid));
+    this.tell("opened");
+  }
+
+  signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.state !== "connecting") this.#abort.abort();
+    return this.#abort.signal;
+  }
+
+  tell(what: "opened" | "onPinged" | "onAnswered"): void {
+    if (this.state !== "open") return;
+    try {
+      this.#socket?.[what]();
+    } catch (error) {
+      this.#failed(what, error);
+    }
+  }
+
+  acknowledged(id: number, args: unknown[]): void {
+    try {
+      this.#socket?.onAck?.(id, args);
+    } catch (error) {
+      this.#failed("onAck", error);
+    }
+  }
+
+  /** Null: handled. Else a promise of it, which never rejects. */
+  dispatch(args: unknown[], id: number | null): Promise<void> | null {
+    const reply = id === null ? null : this.#replyTo(id);
+    const failed = (error: unknown): void => {
+      this.#failed("onEvent", error);
+      const refusal = { code: "internal", message: "The server failed to handle this event." };
+      if (reply !== null) reply({ ok: false, error: refusal });
+      else this.emit("error", { ...refusal, event: args[0] });
+    };
+    try {
+      const pending = this.#socket?.onEvent(args, reply);
+      return pending === undefined ? null : pending.catch(failed);
+    } catch (error) {
+      failed(error);
+      return null;
+    }
+  }
+
+  #replyTo(id: number): Reply {
+    let sent = false;
+    return (...args) => {
+      if (sent || this.state !== "open") return;
+      const frames = encodeAck(this.namespace, id, args);
+      sent = true;
+      this.connection.write(frames);
+    };
+  }
+
+  /** The client left the namespace, or the whole connection ended. */
+  left(reason: CloseReason | "client_left"): void {
+    if (this.state === "left") return;
+    this.#leave("left", reason);
+  }
+
+  #leave(state: "ended" | "left", reason: CloseReason | "client_left"): void {
+    const before = this.state;
+    this.state = state;
+    this.#reason = reason;
+    if (before === "connecting") this.#abort?.abort();
+    if (before === "open") this.#end();
+  }
+
+  #end(): void {
+    const socket = this.#socket;
+    this.#socket = null;
+    try {
+      socket?.onDisconnected(this.#reason);
+    } catch (error) {
+      this.#failed("onDisconnected", error);
+    }
+  }
+
+  #failed(where: string, error: unknown): void {
+    const message = error instanceof Error ? `${error.name}: ${error.message}` : "not an Error";
+    this.owner.shared.log("namespace_handler_failed", { namespace: this.namespace, where, error: message });
+  }
+}
+
+/** For a namespace that was joined when the handshake was not kept. */
+const unknownHandshake: Handshake = { address: "", url: "", headers: {}, secure: false, at: 0 };
+
+class PendingConnect implements ConnectRequest {
+  readonly client: ClientSocket;
+  readonly auth: Readonly<Record<string, unknown>>;
+  readonly handshake: Handshake;
+
+  constructor(client: ClientSocket, auth: Readonly<Record<string, unknown>>, handshake: Handshake) {
+    this.client = client;
+    this.auth = auth;
+    this.handshake = handshake;
+  }
+
+  get connection(): EngineConnection {
+    return this.client.connection;
+  }
+
+  get namespace(): string {
+    return this.client.namespace;
+  }
+
+  get signal(): AbortSignal {
+    return this.client.signal();
+  }
+}

@@ -1,0 +1,148 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { WebSocket, WebSocketServer } from "ws";
+import type { CloseReason } from "./connection.ts";
+import type { GatewaySettings } from "./settings.ts";
+import { packetType, type Transport, type TransportOwner } from "./transport.ts";
+
+/** Pongs are not worth more memory than this to a client that does not read them. */
+const unreadBytesForPongs = 16_384;
+const closeTimeoutMs = 10_000;
+
+/** What `ws` and this file know of a socket: TCP or TLS. */
+type WireSocket = Duplex & { readonly writableLength: number };
+
+/**
+ * A WebSocket as a transport. `ws` reads frames, answers the closing handshake and nothing else; Parley writes ready
+ * frames to the same socket. This is the only file that writes to raw sockets.
+ *
+ * Invariant: `ws` without compression writes whole frames synchronously, so frames of both cannot interleave.
+ */
+export class EngineWebSocket extends WebSocket implements Transport {
+  readonly name = "websocket";
+  /** Null before it is adopted and after it ended. */
+  owner: TransportOwner | null = null;
+  wire: WireSocket | null = null;
+
+  bufferedBytes(): number {
+    return this.wire?.writableLength ?? 0;
+  }
+
+  write(frames: readonly Buffer[]): void {
+    const { wire } = this;
+    if (wire === null || this.readyState !== WebSocket.OPEN || !wire.writable) return;
+    const [first] = frames;
+    if (first !== undefined && frames.length === 1) {
+      wire.write(first);
+      return;
+    }
+    wire.cork();
+    for (const frame of frames) wire.write(frame);
+    wire.uncork();
+  }
+
+  end(how: "orderly" | "abort"): void {
+    this.owner = null;
+    if (how === "orderly") this.close(1000);
+    else this.terminate();
+  }
+
+  /** Begins to read for an owner, who is told of everything from the first byte on. */
+  adopt(owner: TransportOwner, wire: WireSocket): void {
+    this.owner = owner;
+    this.wire = wire;
+    // Why not closures: there is one of these per connection, and `this` has all that they need.
+    this.on("message", onMessage);
+    this.on("ping", onPing);
+    this.on("error", onError);
+    this.on("close", onClose);
+  }
+}
+
+function onMessage(this: WebSocket, data: WebSocket.RawData, isBinary: boolean): void {
+  if (!(this instanceof EngineWebSocket) || !Buffer.isBuffer(data)) return;
+  const { owner } = this;
+  if (owner === null) return;
+  if (isBinary) {
+    // Why copied: `data` is a view of a buffer that other frames share, and would keep all of it alive.
+    owner.onBinary(Buffer.copyBytesFrom(data));
+    return;
+  }
+  if (data.length === 1) owner.onText(data[0] ?? 0, "");
+  else owner.onText(data.length === 0 ? 0 : (data[0] ?? 0), data.toString("utf8", 1));
+}
+
+function onPing(this: WebSocket, data: Buffer): void {
+  if (!(this instanceof EngineWebSocket)) return;
+  if (this.bufferedBytes() <= unreadBytesForPongs) this.pong(data);
+  // For Engine.IO a ping of WebSocket's own carries nothing, like its `noop`; the owner counts those.
+  this.owner?.onText(packetType.noop, "");
+}
+
+function onError(this: WebSocket, error: Error): void {
+  if (!(this instanceof EngineWebSocket)) return;
+  const { owner } = this;
+  this.owner = null;
+  // `ws` closes by itself after an error, with the code that belongs to it.
+  owner?.onTransportClosed(reasonOf(error));
+}
+
+function onClose(this: WebSocket, code: number): void {
+  if (!(this instanceof EngineWebSocket)) return;
+  const { owner } = this;
+  this.owner = null;
+  this.wire = null;
+  owner?.onTransportClosed(code === 1006 ? "transport_error" : "client_closed");
+}
+
+function reasonOf(error: Error): CloseReason {
+  const code = "code" in error && typeof error.code === "string" ? error.code : "";
+  if (code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH" || code === "WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH") {
+    return "payload_too_large";
+  }
+  if (code === "WS_ERR_TOO_MANY_BUFFERED_PARTS") return "too_many_requests";
+  return code.startsWith("WS_ERR_") ? "parse_error" : "transport_error";
+}
+
+/** Turns upgrade requests into WebSockets. */
+export interface WebSocketDoor {
+  /** Calls back at once, or answers with an HTTP error and never does. */
+  open(request: IncomingMessage, wire: Duplex, head: Buffer, opened: (socket: EngineWebSocket) => void): void;
+}
+
+export function createWebSocketDoor(settings: GatewaySettings): WebSocketDoor {
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    skipUTF8Validation: false,
+    // Why: what one read brought is handled in one turn; the deferring alternative costs a turn per frame.
+    allowSynchronousEvents: true,
+    autoPong: false,
+    maxPayload: settings.payloadBytesMax,
+    maxFragments: 1_024,
+    // Why 16 thousand: a megabyte in packets of 64 bytes. Each piece costs far more memory than its bytes.
+    maxBufferedChunks: 16_384,
+    WebSocket: EngineWebSocket,
+    ...{ closeTimeout: closeTimeoutMs },
+  });
+  return {
+    open(request, wire, head, opened) {
+      server.handleUpgrade(request, wire, head, (socket) => opened(socket));
+    },
+  };
+}
+
+/** Refuses an upgrade request with an HTTP error. */
+export function refuseUpgrade(wire: Duplex, status: string, body: string): void {
+  wire.on("error", ignore);
+  if (wire.writable) {
+    const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json\r\n`;
+    wire.once("finish", () => wire.destroy());
+    wire.end(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+  } else {
+    wire.destroy();
+  }
+}
+
+function ignore(): void {}
