@@ -1,0 +1,99 @@
+import type { JsonValue } from "@parley/protocol";
+import { Connection, type ConnectionState, type TransportName } from "./connection.ts";
+import { Emitter } from "./emitter.ts";
+import { ParleyError } from "./errors.ts";
+import { type NodeStatistics, Requests } from "./requests.ts";
+import { type Backoff, systemTimers, type Timers } from "./timers.ts";
+import { TokenSource } from "./token.ts";
+
+export interface AdminOptions {
+  /** Origin of the server's internal port. In a browser: the page's own by default. */
+  readonly url?: string;
+  readonly path?: string;
+  readonly token?: string;
+  readonly getToken?: () => Promise<string>;
+  readonly transports?: readonly TransportName[];
+  /** 500 ms to 15 s by default. */
+  readonly backoff?: Backoff;
+  readonly timers?: Timers;
+}
+
+export interface AdminEvents {
+  state: [state: ConnectionState];
+}
+
+const backoffDefault: Backoff = { minMs: 500, maxMs: 15_000 };
+const connectTimeoutMs = 20_000;
+const requestTimeoutMs = 10_000;
+
+/** An administrator's connection to one node, which comes back by itself. Made by `connectAdmin`. */
+export class AdminClient {
+  readonly #events = new Emitter<AdminEvents>();
+  readonly #connection: Connection;
+  readonly #requests: Requests;
+
+  constructor(options: AdminOptions) {
+    const timers = options.timers ?? systemTimers;
+    this.#connection = new Connection(
+      {
+        url: options.url,
+        path: options.path ?? "/socket.io/",
+        namespace: "/admin",
+        transports: options.transports ?? ["websocket", "polling"],
+        backoff: options.backoff ?? backoffDefault,
+        connectTimeoutMs,
+        timers,
+        tokens: new TokenSource(options),
+      },
+      {
+        auth: () => ({}),
+        onState: (state) => this.#events.emit("state", state),
+        onConnected: () => undefined,
+        onDisconnected: () => {
+          this.#requests.failAll(new ParleyError("disconnected", "The connection was lost"));
+        },
+      },
+    );
+    this.#requests = new Requests(this.#connection.socket, timers, requestTimeoutMs);
+  }
+
+  /** Begins to connect. `connectAdmin` has called it. */
+  open(): void {
+    this.#connection.open();
+  }
+
+  get state(): ConnectionState {
+    return this.#connection.state;
+  }
+
+  /** Calls `listener` at each event until the returned function is called. */
+  on<Name extends keyof AdminEvents>(name: Name, listener: (...values: AdminEvents[Name]) => void): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  /** Sends any JSON to every client, as `announcement`. Errors: rejects with `ParleyError`. */
+  async announce(message: JsonValue): Promise<void> {
+    await this.#requests.send("broadcast_announcement", message);
+  }
+
+  /** The node's present figures. Errors: rejects with `ParleyError`. */
+  async statistics(): Promise<NodeStatistics> {
+    const { statistics } = await this.#requests.send("statistics", {});
+    return statistics;
+  }
+
+  retryNow(): void {
+    this.#connection.retryNow();
+  }
+
+  close(): void {
+    this.#connection.close(new ParleyError("closed", "The client was closed"));
+  }
+}
+
+/** Connects to the node's console as an administrator. Works in browsers and in Node. */
+export function connectAdmin(options: AdminOptions = {}): AdminClient {
+  const client = new AdminClient(options);
+  client.open();
+  return client;
+}

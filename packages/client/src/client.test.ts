@@ -1,0 +1,273 @@
+import { expect, test } from "vitest";
+import { FakeServer } from "../test/fake-server.ts";
+import { ManualTimers } from "../test/manual-timers.ts";
+import { Recorder, recordStates, recordTexts } from "../test/recorder.ts";
+import { connect, type ConnectOptions } from "./client.ts";
+import type { RoomReset } from "./subscription.ts";
+
+const quick = { backoff: { minMs: 1, maxMs: 4 } };
+
+function connectTo(server: FakeServer, options: ConnectOptions = {}) {
+  const client = connect({ url: server.url, token: "t", ...quick, ...options });
+  return Object.assign(client, { [Symbol.dispose]: () => client.close() });
+}
+
+test("a join gives the latest page, then what follows", async () => {
+  await using server = await FakeServer.start();
+  server.say("room:1", "before");
+  using client = connectTo(server);
+  const room = client.room("room:1");
+  const resets = new Recorder<RoomReset>();
+  room.on("reset", resets.add);
+  const texts = recordTexts(room);
+  expect(await room.join()).toEqual({ epoch: "e1", seq: 1 });
+  server.say("room:1", "after");
+  expect(await texts.count(1)).toEqual(["after"]);
+  expect(resets.values.map(({ reason, messages }) => [reason, messages.map(({ text }) => text)])).toEqual([
+    ["joined", ["before"]],
+  ]);
+});
+
+test("a second join of a joined room asks the server nothing", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  await Promise.all([room.join(), room.join()]);
+  await room.join();
+  expect(server.count("join_room")).toBe(1);
+});
+
+test("a refused join rejects with the server's code and is not repeated", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = () => ({ code: "forbidden" });
+  using client = connectTo(server);
+  const room = client.room("r");
+  const closed = new Recorder<string>();
+  room.on("closed", ({ code }) => closed.add(code));
+  await expect(room.join()).rejects.toMatchObject({ code: "forbidden", retry: "never" });
+  expect(closed.values).toEqual(["forbidden"]);
+  expect(server.count("join_room")).toBe(1);
+});
+
+test("a join that the server cannot decide now is repeated until it can", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = () => (server.count("join_room") < 3 ? { code: "access_unavailable" } : undefined);
+  using client = connectTo(server);
+  await client.room("r").join();
+  expect(server.count("join_room")).toBe(3);
+});
+
+test("[REC-1] a lost connection resumes at the positions reached, with nothing lost, repeated or asked for", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const states = recordStates(client);
+  const room = client.room("r");
+  const texts = recordTexts(room);
+  await room.join();
+  server.say("r", "one");
+  await texts.count(1);
+  server.append("@announcements", "announcement", ["hello", { id: "a", seq: 1, at: "now" }]);
+  const heard = new Recorder<unknown>();
+  client.on("announcement", ({ message }) => heard.add(message));
+  await heard.count(1);
+
+  server.dropConnections();
+  server.say("r", "two", { deliver: false });
+  server.append("@announcements", "announcement", ["again", { id: "b", seq: 2, at: "now" }], { deliver: false });
+  await states.first(({ state }) => state === "waiting");
+  expect(await texts.count(2)).toEqual(["one", "two"]);
+  expect(await heard.count(2)).toEqual(["hello", "again"]);
+  expect(server.auths[1]?.resume).toEqual({ r: { epoch: "e1", seq: 1 }, "@announcements": { epoch: "e1", seq: 1 } });
+  expect(server.count("join_room")).toBe(1);
+});
+
+test("[REC-1] after the server's death and return a client has every message once", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const texts = recordTexts(room);
+  await room.join();
+  server.say("r", "one");
+  await texts.count(1);
+  await server.kill();
+  server.say("r", "two");
+  room.send("three");
+  await server.listen();
+  expect(await texts.count(3)).toEqual(["one", "two", "three"]);
+});
+
+test("[FEED-1] repeated entries are dropped, and missing ones are asked for", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const texts = recordTexts(room);
+  await room.join();
+  server.say("r", "one");
+  server.deliver("r", 1);
+  server.say("r", "two", { deliver: false });
+  server.say("r", "three");
+  server.deliver("r", 2);
+  expect(await texts.count(3)).toEqual(["one", "two", "three"]);
+  await server.until(() => server.count("join_room") === 2);
+  expect(server.received.at(-1)?.payload).toEqual({ roomId: "r", after: { epoch: "e1", seq: 1 } });
+});
+
+test("a gap that the server cannot close ends in the latest page", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const resets = new Recorder<number>();
+  room.on("reset", ({ messages }) => resets.add(messages.length));
+  await room.join();
+  server.broadcast("new_message", {}, "r:e1:9");
+  await server.until(() => server.count("join_room") === 2);
+  server.broadcast("new_message", {}, "r:e1:9");
+  await server.until(() => server.count("join_room") === 3);
+  expect(await resets.count(2)).toEqual([0, 0]);
+  expect(server.received.at(-1)?.payload).toEqual({ roomId: "r" });
+});
+
+test("[FEED-1] a room whose log has another life starts over with the latest page", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const resets = new Recorder<RoomReset>();
+  const gaps = new Recorder<string>();
+  room.on("reset", resets.add);
+  room.on("gap", ({ reason }) => gaps.add(reason));
+  const texts = recordTexts(room);
+  await room.join();
+  server.say("r", "one");
+  await texts.count(1);
+  server.epoch = "e2";
+  server.dropConnections();
+  const [, second] = await resets.count(2);
+  expect(second).toMatchObject({ reason: "epoch", messages: [{ text: "one" }] });
+  expect(gaps.values).toEqual(["epoch"]);
+  server.say("r", "two");
+  expect(await texts.count(2)).toEqual(["one", "two"]);
+});
+
+test("entries that the app named come with their data, in rooms and for the user", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const events = new Recorder<unknown>();
+  room.on("event", events.add);
+  client.on("notification", events.add);
+  await room.join();
+  const meta = { id: "i", seq: 1, at: "now" };
+  server.append("r", "message", [{ price: 1 }, meta]);
+  server.append("@user:me", "invoice_paid", ["text", meta]);
+  server.deliver("@user:me", 1);
+  server.append("@user:me", "invoice_paid", [null, { ...meta, seq: 2 }]);
+  expect(await events.count(3)).toEqual([
+    { name: "message", data: { price: 1 }, ...meta },
+    { name: "invoice_paid", data: "text", ...meta },
+    { name: "invoice_paid", data: null, ...meta, seq: 2 },
+  ]);
+});
+
+test("a missing notification is asked for with a new connection, once for each place", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const seen = new Recorder<number>();
+  client.on("notification", ({ seq }) => seen.add(seq));
+  await server.until(() => server.connections === 1);
+  const notify = (deliver: boolean) => {
+    const seq = server.auths.length;
+    server.append("@user:me", "n", [0, { id: "i", seq, at: "" }], { deliver });
+  };
+  notify(true);
+  notify(false);
+  notify(true);
+  expect((await seen.count(3)).length).toBe(3);
+  expect(server.auths.map(({ resume }) => resume)).toEqual([{}, { "@user:me": { epoch: "e1", seq: 1 } }]);
+});
+
+test("[ACC-1] a room that the server closes delivers nothing more", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const closed = new Recorder<string>();
+  room.on("closed", ({ code }) => closed.add(code));
+  const texts = recordTexts(room);
+  await room.join();
+  server.broadcast("room_closed", { roomId: "r", reason: "forbidden" });
+  expect(await closed.count(1)).toEqual(["forbidden"]);
+  server.say("r", "secret");
+  expect((await client.room("other").join()).seq).toBe(0);
+  expect(texts.values).toEqual([]);
+});
+
+test("nothing of a room is delivered after its leave", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const texts = recordTexts(room);
+  await room.join();
+  const left = room.leave();
+  server.say("r", "late");
+  await left;
+  expect(texts.values).toEqual([]);
+  server.dropConnections();
+  await server.until(() => server.auths.length === 2);
+  expect(server.auths[1]?.resume).toEqual({});
+});
+
+test("signals and presence reach the room", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const seen = new Recorder<string>();
+  room.on("joined", (userId) => seen.add(`joined ${userId}`));
+  room.on("left", (userId) => seen.add(`left ${userId}`));
+  room.on("typing", (userId) => seen.add(`typing ${userId}`));
+  await room.join();
+  server.broadcast("user_joined", { roomId: "r", userId: "ada" });
+  server.broadcast("user_typing", { roomId: "r", userId: "ada" });
+  server.broadcast("user_left", { roomId: "r", userId: "ada" });
+  expect(await seen.count(3)).toEqual(["joined ada", "typing ada", "left ada"]);
+  expect(await room.presence()).toMatchObject({ users: ["me"], count: 1 });
+});
+
+test("typing is told at most every 2 s", async () => {
+  await using server = await FakeServer.start();
+  const timers = new ManualTimers();
+  using client = connectTo(server, { timers });
+  const room = client.room("r");
+  await room.join();
+  room.typing();
+  room.typing();
+  timers.advance(2_000);
+  room.typing();
+  await room.presence();
+  expect(server.count("typing")).toBe(2);
+});
+
+test("a request without a connection fails at once, and one that is not answered in time fails then", async () => {
+  await using server = await FakeServer.start();
+  const timers = new ManualTimers();
+  using client = connectTo(server, { timers });
+  const room = client.room("r");
+  await expect(room.history()).rejects.toMatchObject({ code: "disconnected", retry: "later" });
+  await room.join();
+  server.interfere = () => "swallow";
+  const history = room.history({ before: 5 });
+  timers.advance(10_000);
+  await expect(history).rejects.toMatchObject({ code: "timed_out", retry: "later" });
+});
+
+test("a closed client leaves no timer and no connection behind", async () => {
+  await using server = await FakeServer.start();
+  const timers = new ManualTimers();
+  const client = connectTo(server, { timers });
+  await client.room("r").join();
+  server.interfere = () => "swallow";
+  const history = client.room("r").history();
+  client.close();
+  await expect(history).rejects.toMatchObject({ code: "disconnected" });
+  await server.until(() => server.connections === 0);
+  expect(timers.waiting).toBe(0);
+  expect(client.state).toMatchObject({ state: "closed", verdict: { code: "closed" } });
+});

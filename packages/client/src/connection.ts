@@ -1,0 +1,222 @@
+import { Manager, type Socket } from "socket.io-client";
+import { ParleyError, readRefusal } from "./errors.ts";
+import { type Backoff, backoffMs, type Timers } from "./timers.ts";
+import type { TokenSource } from "./token.ts";
+
+/** `retryAtMs`: milliseconds since 1970. `error` says why there is no connection. */
+export type ConnectionState =
+  | { readonly state: "connecting" }
+  | { readonly state: "connected" }
+  | { readonly state: "waiting"; readonly retryAtMs: number; readonly attempt: number; readonly error: ParleyError }
+  | { readonly state: "closed"; readonly verdict: ParleyError };
+
+export type TransportName = "websocket" | "polling";
+
+export interface ConnectionSettings {
+  /** Origin of the server; undefined in a browser: the page's own. */
+  readonly url: string | undefined;
+  readonly path: string;
+  readonly namespace: "/" | "/admin";
+  readonly transports: readonly TransportName[];
+  readonly backoff: Backoff;
+  /** From the begin of an attempt, the token's fetching included, until the server admits the client. */
+  readonly connectTimeoutMs: number;
+  readonly timers: Timers;
+  readonly tokens: TokenSource;
+}
+
+export interface ConnectionOwner {
+  /** What goes to the server beside the token, asked for at each attempt. */
+  auth(): object;
+  onState(state: ConnectionState): void;
+  onConnected(): void;
+  /** Once for each `onConnected`. */
+  onDisconnected(): void;
+}
+
+// A connection that lasts less did not prove that the server is well; its end continues the backoff.
+const stableAfterMs = 5_000;
+const refusedTokensMax = 3;
+const tokenCodes: ReadonlySet<string> = new Set(["token_expired", "token_revoked", "unauthorized"]);
+
+/**
+ * One namespace of one server, connected again and again until a verdict or `close`. Not left to the stock manager,
+ * which neither says when it will try, nor comes back after a CONNECT_ERROR.
+ */
+export class Connection {
+  readonly socket: Socket;
+  readonly #settings: ConnectionSettings;
+  readonly #owner: ConnectionOwner;
+  #state: ConnectionState = { state: "connecting" };
+  #token: string | undefined;
+  /** Counts attempts, so that what belongs to an abandoned one is not heard. */
+  #generation = 0;
+  #failures = 0;
+  #refusedTokens = 0;
+  #connectedAtMs: number | undefined;
+  /** The last error that came as an event of its own: the reason, when the server disconnects next. */
+  #lastError: ParleyError | undefined;
+  #cancelTimer: () => void = () => undefined;
+
+  constructor(settings: ConnectionSettings, owner: ConnectionOwner) {
+    this.#settings = settings;
+    this.#owner = owner;
+    const options = {
+      path: settings.path,
+      transports: [...settings.transports],
+      tryAllTransports: true,
+      reconnection: false,
+      autoConnect: false,
+    };
+    const manager = settings.url === undefined ? new Manager(options) : new Manager(settings.url, options);
+    // Why: an attempt is timed as a whole, on the injected timers.
+    manager.timeout(false);
+    this.socket = manager.socket(settings.namespace, { auth: (give) => give(this.#auth()) });
+    this.#listen();
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  get connected(): boolean {
+    return this.#state.state === "connected" && this.socket.connected;
+  }
+
+  open(): void {
+    void this.#attempt();
+  }
+
+  /** Ends a wait; does nothing in other states. */
+  retryNow(): void {
+    if (this.#state.state === "waiting") void this.#attempt();
+  }
+
+  /** Leaves the server at once and comes back by itself. */
+  reconnect(error: ParleyError): void {
+    if (this.#state.state !== "connected") return;
+    this.#leave();
+    this.#wait(error);
+  }
+
+  close(verdict: ParleyError): void {
+    if (this.#state.state === "closed") return;
+    this.#generation += 1;
+    this.#leave();
+    this.#enter({ state: "closed", verdict });
+  }
+
+  async #attempt(): Promise<void> {
+    this.#generation += 1;
+    const generation = this.#generation;
+    this.#startTimer(this.#settings.connectTimeoutMs, () => {
+      this.#generation += 1;
+      this.#leave();
+      this.#wait(new ParleyError("timed_out", "The server did not answer in time"));
+    });
+    this.#enter({ state: "connecting" });
+    try {
+      const token = await this.#settings.tokens.current();
+      if (generation !== this.#generation) return;
+      this.#token = token;
+      this.socket.connect();
+    } catch (error) {
+      if (generation !== this.#generation) return;
+      this.#wait(new ParleyError("token_unavailable", `getToken failed: ${String(error)}`));
+    }
+  }
+
+  #auth(): object {
+    const auth = this.#owner.auth();
+    return this.#token === undefined ? auth : { ...auth, token: this.#token };
+  }
+
+  #listen(): void {
+    const { socket } = this;
+    socket.on("connect", () => {
+      this.#cancelTimer();
+      this.#connectedAtMs = this.#settings.timers.now();
+      this.#refusedTokens = 0;
+      this.#lastError = undefined;
+      // Why in this order: who hears of the new state finds the rooms resumed, and does not ask for them again.
+      this.#state = { state: "connected" };
+      this.#owner.onConnected();
+      this.#owner.onState(this.#state);
+    });
+    socket.on("connect_error", (error) => {
+      // Why `active`: after a CONNECT_ERROR the stock socket has given up; after a failed transport it has not.
+      if (socket.active) this.#wait(new ParleyError("unreachable", error.message));
+      else this.#judge(readConnectError(error));
+    });
+    socket.on("error", (error: unknown) => {
+      this.#lastError = readRefusal(error);
+    });
+    socket.on("disconnect", (reason) => {
+      this.#ended();
+      // Why: a disconnect of our own is followed by the state that it was made for.
+      if (reason === "io client disconnect") return;
+      // Not only when connected: a server that cannot admit a client now closes its transport.
+      if (reason === "io server disconnect") {
+        this.#judge(this.#lastError ?? new ParleyError("refused", "The server ended the connection"));
+      } else {
+        this.#wait(new ParleyError("disconnected", `The connection was lost (${reason})`));
+      }
+    });
+  }
+
+  /** What follows from a refusal: a fresh token, another try later, or the end. */
+  #judge(error: ParleyError): void {
+    const { tokens } = this.#settings;
+    if (tokens.renewable && tokenCodes.has(error.code) && this.#refusedTokens < refusedTokensMax) {
+      tokens.discard();
+      this.#refusedTokens += 1;
+      // Why at once: the first refusal says only that the token was old.
+      if (this.#refusedTokens === 1) void this.#attempt();
+      else this.#wait(error);
+    } else if (error.retry === "later") {
+      this.#wait(error);
+    } else {
+      this.close(error);
+    }
+  }
+
+  #wait(error: ParleyError): void {
+    const { timers, backoff } = this.#settings;
+    const attempt = this.#failures;
+    this.#failures += 1;
+    const waitMs = Math.max(error.retryAfterMs ?? 0, backoffMs(backoff, attempt, timers.random()));
+    this.#startTimer(waitMs, () => void this.#attempt());
+    this.#enter({ state: "waiting", retryAtMs: timers.now() + waitMs, attempt, error });
+  }
+
+  /** Ends what there is of a connection; the stock socket reports it only when it was connected. */
+  #leave(): void {
+    this.#cancelTimer();
+    this.socket.disconnect();
+  }
+
+  #ended(): void {
+    // Why: what was emitted meanwhile would be sent again by itself, beside the outbox.
+    this.socket.sendBuffer = [];
+    if (this.#connectedAtMs === undefined) return;
+    if (this.#settings.timers.now() - this.#connectedAtMs >= stableAfterMs) this.#failures = 0;
+    this.#connectedAtMs = undefined;
+    this.#owner.onDisconnected();
+  }
+
+  #startTimer(ms: number, callback: () => void): void {
+    this.#cancelTimer();
+    this.#cancelTimer = this.#settings.timers.after(ms, callback);
+  }
+
+  #enter(state: ConnectionState): void {
+    this.#state = state;
+    this.#owner.onState(state);
+  }
+}
+
+// The code travels as data; a server that gives none has refused all the same.
+function readConnectError(error: Error): ParleyError {
+  const data: unknown = "data" in error ? error.data : undefined;
+  return readRefusal(data) ?? new ParleyError("refused", error.message);
+}

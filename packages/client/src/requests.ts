@@ -1,0 +1,94 @@
+import type {
+  Acknowledgements,
+  AdminEventName,
+  ClientEventName,
+  ClientEventPayload,
+  JsonValue,
+} from "@parley/protocol";
+import type { Socket } from "socket.io-client";
+import { isRecord, ParleyError, readRefusal } from "./errors.ts";
+import type { Timers } from "./timers.ts";
+
+/** What the acknowledgement of a client event says when it was done. */
+export type Granted<Name extends ClientEventName> = Extract<Acknowledgements[Name], { ok: true }>;
+
+/** Figures of the node by name; a newer node may give more of them. */
+export interface NodeStatistics {
+  readonly [name: string]: JsonValue;
+}
+
+type Payloads = { [Name in ClientEventName]: ClientEventPayload<Name> } & {
+  [Name in AdminEventName]: JsonValue;
+};
+type Answers = { [Name in ClientEventName]: Granted<Name> } & {
+  broadcast_announcement: object;
+  statistics: { readonly statistics: NodeStatistics };
+};
+
+interface Refused {
+  readonly ok: false;
+  readonly error: unknown;
+}
+
+/** Events with an acknowledgement, each of which ends: with its answer, its time-out, or its connection. */
+export class Requests {
+  readonly #socket: Socket;
+  readonly #timers: Timers;
+  readonly #timeoutMs: number;
+  readonly #pending = new Set<(error: ParleyError) => void>();
+
+  constructor(socket: Socket, timers: Timers, timeoutMs: number) {
+    this.#socket = socket;
+    this.#timers = timers;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Sends one event. Errors: rejects with `ParleyError`; `disconnected` at once when there is no connection. */
+  send<Name extends keyof Payloads>(name: Name, payload: Payloads[Name]): Promise<Answers[Name]> {
+    return new Promise<Answers[Name]>((resolve, reject) => this.call(name, payload, resolve, reject));
+  }
+
+  /**
+   * As `send`, with the answer in its place among the events. Why: a promise tells of it only after events that came
+   * with it in one read. Calls exactly one of the two, once.
+   */
+  call<Name extends keyof Payloads>(
+    name: Name,
+    payload: Payloads[Name],
+    onAnswer: (answer: Answers[Name]) => void,
+    onError: (error: ParleyError) => void,
+  ): void {
+    if (!this.#socket.connected) {
+      onError(new ParleyError("disconnected", "There is no connection now"));
+      return;
+    }
+    const end = (): boolean => {
+      cancelTimeout();
+      return this.#pending.delete(fail);
+    };
+    const fail = (error: ParleyError): void => {
+      if (end()) onError(error);
+    };
+    const cancelTimeout = this.#timers.after(this.#timeoutMs, () => {
+      fail(new ParleyError("timed_out", `The server did not answer ${name} in ${this.#timeoutMs} ms`));
+    });
+    this.#pending.add(fail);
+    this.#socket.emit(name, payload, (reply: Answers[Name] | Refused) => {
+      if (isRefused(reply)) {
+        fail(readRefusal(reply.error) ?? new ParleyError("refused", `The server refused ${name} without a code`));
+      } else if (end()) {
+        onAnswer(reply);
+      }
+    });
+  }
+
+  /** The connection has ended: what it still owed will not come. */
+  failAll(error: ParleyError): void {
+    for (const fail of this.#pending) fail(error);
+  }
+}
+
+// Why not only `ok === false`: an acknowledgement of any other form grants nothing.
+function isRefused(reply: object): reply is Refused {
+  return !isRecord(reply) || reply["ok"] !== true;
+}

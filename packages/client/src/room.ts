@@ -1,0 +1,150 @@
+import type { EntryMeta, JsonValue, Message, Position, ServerEvents } from "@parley/protocol";
+import { Emitter } from "./emitter.ts";
+import type { ParleyError } from "./errors.ts";
+import type { Outbox, OutgoingMessage, Sending, SendOptions } from "./outbox.ts";
+import type { Granted, Requests } from "./requests.ts";
+import { type RoomReset, Subscription, type SubscriptionOwner } from "./subscription.ts";
+import type { Backoff, Timers } from "./timers.ts";
+
+/** An entry that the app named itself, with `publish` or `notifyUser`. */
+export interface AppEvent extends EntryMeta {
+  readonly name: string;
+  readonly data: JsonValue;
+}
+
+export interface RoomEvents {
+  message: [message: Message];
+  messageEdited: [edit: ServerEvents["message_edited"][0]];
+  messageDeleted: [deletion: ServerEvents["message_deleted"][0]];
+  membership: [change: ServerEvents["membership_changed"][0]];
+  erased: [tombstone: ServerEvents["entry_erased"][0]];
+  /** Events of the app lie behind one name, because theirs may be equal to those of this list. */
+  event: [event: AppEvent];
+  /** A user's first connection has entered the room; the last one has left it. */
+  joined: [userId: string];
+  left: [userId: string];
+  typing: [userId: string];
+  /** The state of a message of this client has changed. */
+  outgoing: [message: OutgoingMessage];
+  /** The latest page, which replaces what was shown: on the first join, and when the server could not continue. */
+  reset: [reset: RoomReset];
+  /** The server cannot continue from the position reached; a `reset` follows. */
+  gap: [gap: ServerEvents["room_gap"][0]];
+  /** Entries follow from now on: after a join and after each reconnect. */
+  subscribed: [];
+  /** The room has ended for this client, until it is joined again. */
+  closed: [error: ParleyError];
+}
+
+export interface HistoryRange {
+  /** Only messages before this `seq`. */
+  readonly before?: number;
+  /** 1..100; 50 by default. */
+  readonly limit?: number;
+}
+
+export interface RoomSettings {
+  readonly requests: Requests;
+  readonly outbox: Outbox;
+  readonly timers: Timers;
+  readonly backoff: Backoff;
+  readonly connected: () => boolean;
+}
+
+// One signal tells more than the keystrokes between.
+const typingIntervalMs = 2_000;
+
+/** One room, as this client sees it. Made by `client.room`. */
+export class Room {
+  readonly id: string;
+  /** For the client alone: where it hands over what the server sends. */
+  readonly subscription: Subscription;
+  readonly #settings: RoomSettings;
+  readonly #events = new Emitter<RoomEvents>();
+  #typingAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(id: string, settings: RoomSettings) {
+    this.id = id;
+    this.#settings = settings;
+    const { requests, outbox, timers, backoff } = settings;
+    const owner: SubscriptionOwner = {
+      connected: settings.connected,
+      join: (payload, onConfirmed, onError) => requests.call("join_room", payload, onConfirmed, onError),
+      leave: (roomId) => requests.send("leave_room", { roomId }),
+      onJoined: () => {
+        this.#events.emit("subscribed");
+        outbox.pump(id);
+      },
+      onReset: (reset) => this.#events.emit("reset", reset),
+      onClosed: (error) => this.#events.emit("closed", error),
+    };
+    this.subscription = new Subscription(id, owner, timers, backoff);
+  }
+
+  /** Calls `listener` at each event until the returned function is called. */
+  on<Name extends keyof RoomEvents>(name: Name, listener: (...values: RoomEvents[Name]) => void): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  /** For the client alone. */
+  emit<Name extends keyof RoomEvents>(name: Name, ...values: RoomEvents[Name]): void {
+    this.#events.emit(name, ...values);
+  }
+
+  /**
+   * Follows the room, over every reconnect, until `leave`. Listen first: the first page comes as `reset`, maybe before
+   * this resolves. `history`: messages of the first page, 0..100.
+   * Errors: rejects with `ParleyError` when the server refuses; waits, also for a connection, otherwise.
+   */
+  join({ history }: { readonly history?: number } = {}): Promise<Position> {
+    return this.subscription.join(history);
+  }
+
+  /** Nothing of the room is delivered any more; its unsent messages are still sent. Never rejects. */
+  async leave(): Promise<void> {
+    // Why ignored: the room is not wanted, so no next connection follows it.
+    await this.subscription.leave().catch(() => undefined);
+  }
+
+  /** Puts a message into the outbox; never throws and never waits. What becomes of it comes as `outgoing`, too. */
+  send(text: string, options?: SendOptions): Sending {
+    return this.#settings.outbox.add(this.id, text, options);
+  }
+
+  /** Sends a failed message again, under the same `clientId`. Undefined when none has failed by that id. */
+  retry(clientId: string): Sending | undefined {
+    return this.#settings.outbox.retry(clientId);
+  }
+
+  /** Drops a failed message. False when none has failed by that id. */
+  discard(clientId: string): boolean {
+    return this.#settings.outbox.discard(clientId);
+  }
+
+  /** Messages that are sending or have failed, oldest first; those that a former page has left, too. */
+  outgoing(): OutgoingMessage[] {
+    return this.#settings.outbox.list(this.id);
+  }
+
+  /** A page of messages, oldest first. Errors: rejects with `ParleyError`. */
+  history({ before, limit }: HistoryRange = {}): Promise<Granted<"room_history">> {
+    return this.#settings.requests.send("room_history", {
+      roomId: this.id,
+      ...(before === undefined ? {} : { before }),
+      ...(limit === undefined ? {} : { limit }),
+    });
+  }
+
+  /** Tells the others, at most every 2 s; call it at each keystroke. Best effort: never fails. */
+  typing(): void {
+    const { connected, requests, timers } = this.#settings;
+    if (!connected() || timers.now() - this.#typingAtMs < typingIntervalMs) return;
+    this.#typingAtMs = timers.now();
+    requests.send("typing", { roomId: this.id }).catch(() => undefined);
+  }
+
+  /** Who is in the room now. Errors: rejects with `ParleyError`. */
+  presence(): Promise<Granted<"presence">> {
+    return this.#settings.requests.send("presence", { roomId: this.id });
+  }
+}
