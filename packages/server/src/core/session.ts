@@ -91,6 +91,11 @@ export class Session {
     if (this.#open) this.#events.onDue(this);
   }
 
+  /** As `emit`, for packets of several frames. */
+  emitAll(frames: readonly Buffer[]): void {
+    for (const frame of frames) this.emit(frame);
+  }
+
   /** Best effort: dropped when the reader is slow. */
   signal(frame: Buffer): void {
     if (this.connection !== null && this.connection.free() > frame.length * 64) this.emit(frame);

@@ -37,6 +37,8 @@ export interface NamespaceSocket {
    * What it throws is logged and answered with `internal`.
    */
   onEvent(args: unknown[], reply: Reply | null): void | Promise<void>;
+  /** Takes the frames of replies and emits, to write them with what else is due. Without it they are written at once. */
+  write?(frames: readonly Buffer[]): void;
   /** An acknowledgement of an event that was sent with `id`. */
   onAck?(id: number, args: unknown[]): void;
   onPinged(): void;

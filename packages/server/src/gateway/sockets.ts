@@ -236,7 +236,7 @@ class ClientSocket implements NamespaceClient {
   }
 
   emit(event: string, ...args: unknown[]): void {
-    if (this.state === "open") this.connection.write(encodeEvent(this.namespace, [event, ...args]));
+    if (this.state === "open") this.#write(encodeEvent(this.namespace, [event, ...args]));
   }
 
   disconnect(reason: CloseReason): void {
@@ -329,8 +329,13 @@ class ClientSocket implements NamespaceClient {
       if (sent || this.state !== "open") return;
       const frames = encodeAck(this.namespace, id, args);
       sent = true;
-      this.connection.write(frames);
+      this.#write(frames);
     };
+  }
+
+  #write(frames: readonly Buffer[]): void {
+    if (this.#socket?.write === undefined) this.connection.write(frames);
+    else this.#socket.write(frames);
   }
 
   /** The client left the namespace, or the whole connection ended. */
