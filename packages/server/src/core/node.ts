@@ -128,6 +128,9 @@ export class ParleyNode {
       presence: this.presence,
       sequencer: this.sequencer,
       limits,
+      onTyping: (log, roomId, userId) => {
+        if (!bus.alone) bus.signal(log, { event: "user_typing", roomId, userId });
+      },
     });
   }
 

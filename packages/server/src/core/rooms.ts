@@ -55,6 +55,7 @@ export class Rooms {
   readonly #presence: Presence;
   readonly #sequencer: Sequencer;
   readonly #limits: RoomsLimits;
+  readonly #onTyping: (log: LogId, roomId: string, userId: string) => void;
   /** Reads of first pages that are under way, by log and number of messages. */
   readonly #latest = new Map<string, Promise<LatestPage>>();
   readonly #latestKnown = new WeakMap<Feed, { readonly limit: number; readonly page: LatestPage }>();
@@ -67,6 +68,8 @@ export class Rooms {
     presence: Presence;
     sequencer: Sequencer;
     limits: RoomsLimits;
+    /** Tells the other nodes. */
+    onTyping: (log: LogId, roomId: string, userId: string) => void;
   }) {
     this.#store = parts.store;
     this.#clock = parts.clock;
@@ -75,6 +78,7 @@ export class Rooms {
     this.#presence = parts.presence;
     this.#sequencer = parts.sequencer;
     this.#limits = parts.limits;
+    this.#onTyping = parts.onTyping;
   }
 
   /**
@@ -175,11 +179,12 @@ export class Rooms {
   }
 
   /** The right to do it, at once when known; rejects with `forbidden`, which is also the answer for a room that is not there. */
-  admit(user: User, roomId: string, what: "read" | "send"): void | Promise<void> {
+  admit(user: User, roomId: string, what: "read" | "send"): undefined | Promise<void> {
     const log = logId(user.tenant, roomId);
     const rights = this.#access.rights(user, log);
     if (rights instanceof Promise) return rights.then((later) => requireRight(later, roomId, what));
     requireRight(rights, roomId, what);
+    return undefined;
   }
 
   /** Commits a message; the right to send was checked before. Resolves when it is durable. */
@@ -231,6 +236,15 @@ export class Rooms {
     });
     if (page === undefined) return { messages: [], head: 0, epoch: "", more: false };
     return { messages: JSON.parse(messagesJson(log, page)), head: page.head, epoch: page.epoch, more: page.more };
+  }
+
+  /** Tells the others that the user types; the right to send was checked before, and the session must have joined. */
+  typing(session: Session, roomId: string): void {
+    const log = logId(session.user.tenant, roomId);
+    if (session.find(log) === undefined) throw new RefusalError("not_joined", "join the room before typing in it");
+    const { id } = session.user;
+    this.signal(log, "user_typing", { roomId, userId: id }, (other) => other.user.id === id);
+    this.#onTyping(log, roomId, id);
   }
 
   /** Tells the others in the room; best effort. */

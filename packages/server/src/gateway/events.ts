@@ -1,0 +1,388 @@
+import {
+  type ClientEventName,
+  clientEvents,
+  connectAuthSchema,
+  type JsonValue,
+  parse,
+  type Refusal,
+  RefusalError,
+} from "@parley/protocol";
+import { z } from "zod";
+import { type RateLimits, TokenBucket, type UserRates } from "../core/rate-limit.ts";
+import { logId } from "../core/log.ts";
+import type { ParleyNode } from "../core/node.ts";
+import type { Session } from "../core/session.ts";
+import { OutcomeUnknown, StoreUnavailable } from "../store/store.ts";
+import type { Authenticator } from "./authenticate.ts";
+import type { CloseReason, User } from "./connection.ts";
+import type {
+  ConnectRequest,
+  ConnectVerdict,
+  Log,
+  NamespaceClient,
+  NamespaceHandler,
+  NamespaceSocket,
+  Reply,
+} from "./namespace.ts";
+
+/** The app's own event on `/`: `payload` has passed its schema. What the handler gives is acknowledged as `{ok: true, result}`. */
+export interface OwnEvent {
+  readonly schema: z.ZodType;
+  handle(payload: unknown, context: OwnEventContext): unknown;
+}
+
+export interface OwnEventContext {
+  readonly user: User;
+  /** Socket id of the sender. */
+  readonly socketId: string;
+  /** Sends an event to this socket alone; it is neither stored nor repeated. */
+  emit(event: string, data: JsonValue): void;
+}
+
+/** What the edge counts. */
+export interface EventCounts {
+  request(event: string, outcome: string): void;
+  recovery(result: "new" | "recovered" | "resumed"): void;
+}
+
+export interface RootOptions {
+  readonly node: ParleyNode;
+  readonly authenticate: Authenticator;
+  readonly rates: RateLimits;
+  readonly userRates: UserRates;
+  /** Bytes of the window that a reply with a page of history takes while it is on its way. */
+  readonly pageReserveBytes: number;
+  /** By name. Grows as the app registers its events. */
+  readonly ownEvents: ReadonlyMap<string, OwnEvent>;
+  readonly counts: EventCounts;
+  readonly log: Log;
+  onConnected?(user: User, socketId: string): void;
+}
+
+/** Namespace `/`: rooms, messages, and the app's own events. */
+export function rootNamespace(options: RootOptions): NamespaceHandler {
+  return { connect: (request) => connect(options, request) };
+}
+
+async function connect(options: RootOptions, request: ConnectRequest): Promise<ConnectVerdict> {
+  const { node, log } = options;
+  try {
+    const auth = parse(connectAuthSchema, request.auth, "auth");
+    const user = await authenticated(options.authenticate, node, request);
+    const { session, result } = await node.connect(user, request.connection, auth);
+    options.counts.recovery(result);
+    log("connected", { socket: session.id, user: user.id, tenant: user.tenant, result });
+    return {
+      kind: "accepted",
+      sid: session.id,
+      pid: session.pid,
+      socket: new RootSocket(options, session, request.client),
+    };
+  } catch (error) {
+    return verdictOf(error, log);
+  }
+}
+
+/** Who asks, with revocations and bans asked too. Errors: throws `RefusalError`. */
+export async function authenticated(
+  authenticate: Authenticator,
+  node: ParleyNode,
+  request: ConnectRequest,
+): Promise<User> {
+  const { handshake, namespace, auth } = request;
+  const result = await authenticate({ ...handshake, namespace, auth });
+  if (!result.ok) throw new RefusalError(result.code, result.message);
+  await refuseRevoked(node, result.user);
+  return result.user;
+}
+
+async function refuseRevoked(node: ParleyNode, user: User): Promise<void> {
+  const revocation = await node.store.revocation(user.tenant, user.id);
+  if (revocation?.banned === true) throw new RefusalError("banned", "this user is banned");
+  if (revocation !== undefined && user.issuedAt < revocation.issuedBefore) {
+    throw new RefusalError("token_revoked", "this token was revoked; get a new one");
+  }
+}
+
+/** A verdict is for good; what may pass closes the transport, after which stock clients return by themselves. */
+export function verdictOf(error: unknown, log: Log): ConnectVerdict {
+  const refusal = refusalOf(error, log);
+  if (refusal.code === "access_unavailable" || refusal.retryAfterMs !== undefined || laterCodes.has(refusal.code)) {
+    return { kind: "later", reason: "overloaded" };
+  }
+  return { kind: "refused", message: refusal.message, data: refusal };
+}
+
+const laterCodes: ReadonlySet<string> = new Set([
+  "too_many_connections",
+  "overloaded",
+  "store_unavailable",
+  "outcome_unknown",
+  "shutting_down",
+  "internal",
+]);
+
+/** Maps what was thrown, once, at the edge. What nobody expected is logged and becomes `internal`. */
+export function refusalOf(error: unknown, log: Log): Refusal {
+  if (error instanceof RefusalError) return error.toRefusal();
+  if (error instanceof StoreUnavailable)
+    return { code: "store_unavailable", message: "the store is away; try again", retryAfterMs: 1_000 };
+  if (error instanceof OutcomeUnknown)
+    return { code: "outcome_unknown", message: "the store was lost meanwhile; try again", retryAfterMs: 1_000 };
+  log("request_failed", { error: error instanceof Error ? `${error.name}: ${error.message}` : "not an Error" });
+  return { code: "internal", message: "the server failed to handle this; it was logged" };
+}
+
+type Acknowledgement = { readonly ok: true } & Readonly<Record<string, unknown>>;
+
+/** What an event does: at once, or after the right to it was found out, for which later events wait. */
+interface Started {
+  readonly admitted: Promise<void> | undefined;
+  readonly done: Promise<Acknowledgement> | Acknowledgement;
+}
+
+/** One client on `/`. */
+class RootSocket implements NamespaceSocket {
+  readonly options: RootOptions;
+  readonly session: Session;
+  readonly #client: NamespaceClient;
+  readonly #bucket: TokenBucket;
+
+  constructor(options: RootOptions, session: Session, client: NamespaceClient) {
+    this.options = options;
+    this.session = session;
+    this.#client = client;
+    this.#bucket = new TokenBucket(options.rates.perConnectionBurst, options.node.clock.monotonic());
+  }
+
+  opened(): void {
+    this.session.open();
+    this.options.onConnected?.(this.session.user, this.session.id);
+  }
+
+  write(frames: readonly Buffer[]): void {
+    this.session.emitAll(frames);
+  }
+
+  onPinged(): void {
+    if (this.#serves()) this.session.onPinged();
+  }
+
+  onAnswered(): void {
+    if (this.#serves()) this.session.onAnswered();
+  }
+
+  onDisconnected(reason: CloseReason | "client_left"): void {
+    const { node, log } = this.options;
+    log("disconnected", { socket: this.session.id, user: this.session.user.id, reason });
+    node.disconnected(this.session, this.#client.connection, reason === "client_left");
+  }
+
+  onEvent([name, ...args]: unknown[], reply: Reply | null): void | Promise<void> {
+    const event = String(name);
+    const answer = new Answer(this, event, reply);
+    try {
+      this.#limitRate();
+      const { admitted, done } = this.#start(event, args);
+      if (done instanceof Promise)
+        done.then(
+          (value) => answer.give(value),
+          (error: unknown) => answer.refuse(error),
+        );
+      else answer.give(done);
+      return admitted;
+    } catch (error) {
+      answer.refuse(error);
+    }
+  }
+
+  emit(event: string, ...args: unknown[]): void {
+    this.#client.emit(event, ...args);
+  }
+
+  disconnect(reason: CloseReason): void {
+    this.#client.disconnect(reason);
+  }
+
+  /** False once the session went on with another connection. */
+  #serves(): boolean {
+    return this.session.connection === this.#client.connection;
+  }
+
+  #start(event: string, args: readonly unknown[]): Started {
+    if (args.length > 1) throw new RefusalError("bad_request", `${event} takes one argument, and an acknowledgement`);
+    const [payload] = args;
+    if (isClientEvent(event)) return handlers[event](this, payload);
+    const own = this.options.ownEvents.get(event);
+    if (own === undefined)
+      throw new RefusalError(
+        "unknown_event",
+        `there is no event ${JSON.stringify(event.slice(0, 64))}; an app adds its own with parley.on(event, schema, handler)`,
+      );
+    return { admitted: undefined, done: this.#runOwn(own, parse(own.schema, payload, event)) };
+  }
+
+  async #runOwn(own: OwnEvent, payload: unknown): Promise<Acknowledgement> {
+    const { user, id } = this.session;
+    const result = await own.handle(payload, { user, socketId: id, emit: (event, data) => this.emit(event, data) });
+    return result === undefined ? { ok: true } : { ok: true, result };
+  }
+
+  #limitRate(): void {
+    const { rates, userRates, node } = this.options;
+    const { tenant, id } = this.session.user;
+    const waitMs =
+      this.#bucket.take(node.clock.monotonic(), rates.perConnectionPerSecond, rates.perConnectionBurst) ||
+      userRates.take(`${tenant}/${id}`);
+    if (waitMs > 0)
+      throw new RefusalError(
+        "rate_limited",
+        "too many events (limits.eventsPerSecond, limits.userEventsPerSecond)",
+        waitMs,
+      );
+  }
+}
+
+/** The one answer to an event: its acknowledgement, or for an event without one, `error` when it was refused. */
+class Answer {
+  readonly #socket: RootSocket;
+  readonly #event: string;
+  readonly #reply: Reply | null;
+
+  constructor(socket: RootSocket, event: string, reply: Reply | null) {
+    this.#socket = socket;
+    this.#event = event;
+    this.#reply = reply;
+  }
+
+  give(value: Acknowledgement): void {
+    this.#socket.options.counts.request(countedName(this.#event), "ok");
+    this.#reply?.(value);
+  }
+
+  refuse(thrown: unknown): void {
+    const { options } = this.#socket;
+    const error = refusalOf(thrown, options.log);
+    options.counts.request(countedName(this.#event), error.code);
+    if (this.#reply === null) this.#socket.emit("error", { ...error, event: this.#event.slice(0, 64) });
+    else this.#reply({ ok: false, error });
+  }
+}
+
+/** Why: a metric must not have a label for every name that a client thinks of. */
+function countedName(event: string): string {
+  return isClientEvent(event) ? event : "other";
+}
+
+function isClientEvent(event: string): event is ClientEventName {
+  return Object.hasOwn(clientEvents, event);
+}
+
+type Handler = (socket: RootSocket, payload: unknown) => Started;
+
+function on<Schema extends z.ZodType>(
+  schema: Schema,
+  name: string,
+  handle: (socket: RootSocket, payload: z.output<Schema>) => Started,
+): Handler {
+  return (socket, payload) => handle(socket, parse(schema, payload, name));
+}
+
+/** Waits before it is done, and so do later events of the connection: for joins, pages and the like. */
+function inTurn(done: Promise<Acknowledgement>): Started {
+  return { admitted: done.then(ignore, ignore), done };
+}
+
+function ignore(): void {}
+
+/** With room in the window for a page of history until it is handed over (FEED-4). */
+async function withPage<Value>({ options, session }: RootSocket, read: () => Promise<Value>): Promise<Value> {
+  const { connection } = session;
+  connection?.reserve(options.pageReserveBytes);
+  try {
+    return await read();
+  } finally {
+    connection?.release(options.pageReserveBytes);
+  }
+}
+
+function roomIdOf(payload: string | { readonly roomId: string }): string {
+  return typeof payload === "string" ? payload : payload.roomId;
+}
+
+const handlers: Readonly<Record<ClientEventName, Handler>> = {
+  join_room: on(clientEvents.join_room, "join_room", (socket, payload) => {
+    const request = typeof payload === "string" ? { roomId: payload } : payload;
+    return inTurn(
+      withPage(socket, async () => ({ ok: true, ...(await socket.options.node.rooms.join(socket.session, request)) })),
+    );
+  }),
+
+  leave_room: on(clientEvents.leave_room, "leave_room", ({ options, session }, payload) => {
+    const roomId = roomIdOf(payload);
+    options.node.rooms.leave(session, roomId);
+    return { admitted: undefined, done: { ok: true, roomId } };
+  }),
+
+  send_message: on(clientEvents.send_message, "send_message", ({ options, session }, message) => {
+    const { rooms } = options.node;
+    const send = async (): Promise<Acknowledgement> => {
+      const { id, seq } = await rooms.send(session.user, message);
+      return { ok: true, id, seq };
+    };
+    const admitted = rooms.admit(session.user, message.roomId, "send");
+    if (admitted === undefined) return { admitted, done: send() };
+    const done = admitted.then(send);
+    return { admitted: admitted.catch(ignore), done };
+  }),
+
+  room_history: on(clientEvents.room_history, "room_history", (socket, range) => {
+    const { options, session } = socket;
+    const { rooms } = options.node;
+    const read = async (): Promise<Acknowledgement> => {
+      await rooms.admit(session.user, range.roomId, "read");
+      return { ok: true, ...(await rooms.history(session.user.tenant, range)) };
+    };
+    return inTurn(withPage(socket, read));
+  }),
+
+  typing: on(clientEvents.typing, "typing", ({ options, session }, { roomId }) => {
+    const { rooms } = options.node;
+    const tell = (): Acknowledgement => {
+      rooms.typing(session, roomId);
+      return { ok: true };
+    };
+    const admitted = rooms.admit(session.user, roomId, "send");
+    if (admitted === undefined) return { admitted, done: tell() };
+    return inTurn(admitted.then(tell));
+  }),
+
+  presence: on(clientEvents.presence, "presence", ({ options, session }, { roomId }) => {
+    const { rooms, presence } = options.node;
+    const look = (): Acknowledgement => ({ ok: true, roomId, ...presence.in(logId(session.user.tenant, roomId)) });
+    const admitted = rooms.admit(session.user, roomId, "read");
+    if (admitted === undefined) return { admitted, done: look() };
+    return inTurn(admitted.then(look));
+  }),
+
+  refresh_token: on(clientEvents.refresh_token, "refresh_token", ({ options, session }, { token }) =>
+    inTurn(refreshToken(options, session, token)),
+  ),
+};
+
+async function refreshToken(
+  { authenticate, node }: RootOptions,
+  session: Session,
+  token: string,
+): Promise<Acknowledgement> {
+  const handshake = { address: "", url: "", headers: {}, secure: false, at: node.clock.now() };
+  const result = await authenticate({ ...handshake, namespace: "/", auth: { token } });
+  if (!result.ok) throw new RefusalError(result.code, result.message);
+  await refuseRevoked(node, result.user);
+  const { user } = result;
+  if (user.id !== session.user.id || user.tenant !== session.user.tenant) {
+    throw new RefusalError("forbidden", "the fresh token is another user's; connect anew for another user");
+  }
+  session.user = user;
+  return { ok: true, expiresAt: user.expiresAt === null ? null : new Date(user.expiresAt).toISOString() };
+}
