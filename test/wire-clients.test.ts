@@ -2,7 +2,7 @@ import { io, type Socket } from "socket.io-client";
 import { describe, expect, test } from "vitest";
 import { startEchoServer } from "./support/echo-gateway.ts";
 
-const ways = [["websocket"]] as const;
+const ways = [["websocket"], ["polling"], ["polling", "websocket"]];
 
 function nextEvent(socket: Socket, event: string): Promise<unknown[]> {
   return new Promise((resolve) => socket.once(event, (...args: unknown[]) => resolve(args)));

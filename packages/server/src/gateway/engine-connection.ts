@@ -111,12 +111,9 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
     this.#schedule();
   }
 
-  /** The switch of an upgrade: what was not fetched from `before` goes out first on `next`. */
+  /** The switch of an upgrade. `unfetched` was written to the transport before, and goes out first on this one. */
   moveTo(next: Transport, unfetched: readonly Buffer[]): void {
-    const before = this.transport;
-    if (before === null) return;
     this.transport = next;
-    before.end("orderly");
     if (unfetched.length > 0) next.write(unfetched);
   }
 

@@ -6,17 +6,22 @@ import { textFrame } from "../core/frame.ts";
 import type { CloseReason, ConnectionEvents } from "./connection.ts";
 import { EngineConnection, type EngineShared } from "./engine-connection.ts";
 import {
-  engineErrors,
   type EngineError,
+  engineErrors,
   handshakeOf,
   isOriginAllowed,
   newSid,
   openPacket,
   parseQuery,
+  preflightHeaders,
 } from "./handshake.ts";
-import { TimerWheel } from "./heartbeat.ts";
+import { TimerWheel, type WheelItem } from "./heartbeat.ts";
 import type { Log } from "./namespace.ts";
+import { encodePayload } from "./payload.ts";
+import { type PollingShared, PollingTransport, refuseRequest, respond } from "./polling.ts";
 import type { GatewaySettings } from "./settings.ts";
+import type { Transport } from "./transport.ts";
+import { UpgradeProbe } from "./upgrade.ts";
 import { createWebSocketDoor, type EngineWebSocket, refuseUpgrade, type WebSocketDoor } from "./websocket.ts";
 
 export const enginePath = "/socket.io/";
@@ -38,6 +43,10 @@ export class Engine<Scope> {
   readonly #options: EngineOptions<Scope>;
   readonly #door: WebSocketDoor;
   readonly #shared: EngineShared;
+  readonly #polling: PollingShared;
+  readonly #upgradeTicks: number;
+  /** What clients of closed polling connections have not fetched yet, by the connection's id. */
+  readonly #lingering = new Map<string, Lingering>();
   readonly #connections = new Map<string, EngineConnection>();
   readonly #detachments = new Set<() => void>();
   #open = true;
@@ -57,6 +66,17 @@ export class Engine<Scope> {
       forget: (connection, reason) => {
         this.#connections.delete(connection.id);
         options.onClosed?.(reason);
+      },
+    };
+    this.#upgradeTicks = wheel.ticksBeyond(settings.upgradeTimeoutMs);
+    const lingerTicks = wheel.ticksBeyond(settings.lingerMs);
+    this.#polling = {
+      clock,
+      payloadBytesMax: settings.payloadBytesMax,
+      linger: (sid, frames) => {
+        const lingering = new Lingering(frames, () => this.#lingering.delete(sid));
+        this.#lingering.set(sid, lingering);
+        wheel.schedule(lingering, wheel.now() + lingerTicks);
       },
     };
   }
@@ -104,9 +124,55 @@ export class Engine<Scope> {
     for (const connection of this.#connections.values()) connection.close(reason);
   }
 
-  #onRequest(request: IncomingMessage, response: ServerResponse, _scope: Scope): void {
-    void request;
-    response.writeHead(400).end();
+  #onRequest(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
+    const { settings } = this.#shared;
+    if (!isOriginAllowed(request.headers, settings.origins)) {
+      refuseRequest(request, response, 403, engineErrors.forbidden);
+      return;
+    }
+    if (request.method === "OPTIONS") {
+      response.writeHead(204, preflightHeaders(request.headers)).end();
+      return;
+    }
+    const query = parseQuery(request.url ?? "");
+    if ("code" in query) refuseRequest(request, response, 400, query);
+    else if (query.transport !== "polling") refuseRequest(request, response, 400, engineErrors.badRequest);
+    else if (query.sid !== "") this.#onPoll(request, response, query.sid);
+    else if (request.method !== "GET") refuseRequest(request, response, 400, engineErrors.badHandshakeMethod);
+    else if (!this.#open) refuseRequest(request, response, 503, engineErrors.forbidden);
+    else this.#welcomePolling(request, response, scope);
+  }
+
+  #onPoll(request: IncomingMessage, response: ServerResponse, sid: string): void {
+    const connection = this.#connections.get(sid);
+    if (connection === undefined) {
+      this.#onPollOfClosed(request, response, sid);
+      return;
+    }
+    const { transport } = connection;
+    if (!(transport instanceof PollingTransport)) refuseRequest(request, response, 400, engineErrors.badRequest);
+    else if (request.method === "GET") transport.onGet(request, response);
+    else if (request.method === "POST") void transport.onPost(request, response);
+    else refuseRequest(request, response, 400, engineErrors.badRequest);
+  }
+
+  #onPollOfClosed(request: IncomingMessage, response: ServerResponse, sid: string): void {
+    const lingering = request.method === "GET" ? this.#lingering.get(sid) : undefined;
+    if (lingering === undefined) {
+      refuseRequest(request, response, 400, engineErrors.unknownSid);
+      return;
+    }
+    this.#lingering.delete(sid);
+    this.#shared.wheel.remove(lingering);
+    respond(request, response, "text/plain; charset=UTF-8", encodePayload(lingering.frames));
+  }
+
+  #welcomePolling(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
+    const sid = newSid();
+    const polling = new PollingTransport(sid, this.#polling);
+    polling.adopt(this.#welcome(sid, request, polling, scope));
+    const open = openPacket(sid, ["websocket"], this.#options.settings);
+    respond(request, response, "text/plain; charset=UTF-8", Buffer.from(open));
   }
 
   #onUpgrade(request: IncomingMessage, wire: Duplex, head: Buffer, scope: Scope): void {
@@ -115,20 +181,65 @@ export class Engine<Scope> {
     if (!isOriginAllowed(request.headers, settings.origins)) refuse(wire, "403 Forbidden", engineErrors.forbidden);
     else if ("code" in query) refuse(wire, "400 Bad Request", query);
     else if (query.transport !== "websocket") refuse(wire, "400 Bad Request", engineErrors.badRequest);
-    else if (!this.#open) refuse(wire, "503 Service Unavailable", engineErrors.badRequest);
-    else if (query.sid === "")
-      this.#door.open(request, wire, head, (socket) => this.#welcome(request, wire, socket, scope));
-    else refuse(wire, "400 Bad Request", engineErrors.unknownSid);
+    else if (query.sid !== "") this.#onProbe(request, wire, head, query.sid);
+    else if (!this.#open) refuse(wire, "503 Service Unavailable", engineErrors.forbidden);
+    else this.#door.open(request, wire, head, (socket) => this.#welcomeWebSocket(request, wire, socket, scope));
   }
 
-  #welcome(request: IncomingMessage, wire: Duplex, socket: EngineWebSocket, scope: Scope): void {
-    const { settings, clock } = this.#options;
-    const connection = new EngineConnection(newSid(), this.#shared, socket, handshakeOf(request, clock.now()));
-    connection.events = this.#options.open(connection, scope);
-    this.#connections.set(connection.id, connection);
-    socket.adopt(connection, wire);
-    socket.write([textFrame(openPacket(connection.id, [], settings))]);
+  #welcomeWebSocket(request: IncomingMessage, wire: Duplex, socket: EngineWebSocket, scope: Scope): void {
+    const sid = newSid();
+    socket.adopt(this.#welcome(sid, request, socket, scope), wire);
+    socket.write([textFrame(openPacket(sid, [], this.#options.settings))]);
   }
+
+  #welcome(sid: string, request: IncomingMessage, transport: Transport, scope: Scope): EngineConnection {
+    const handshake = handshakeOf(request, this.#options.clock.now());
+    const connection = new EngineConnection(sid, this.#shared, transport, handshake);
+    connection.events = this.#options.open(connection, scope);
+    this.#connections.set(sid, connection);
+    return connection;
+  }
+
+  #onProbe(request: IncomingMessage, wire: Duplex, head: Buffer, sid: string): void {
+    const connection = this.#connections.get(sid);
+    if (connection === undefined) {
+      refuse(wire, "400 Bad Request", engineErrors.unknownSid);
+      return;
+    }
+    const { transport: polling } = connection;
+    let probe: UpgradeProbe | null = null;
+    // Why before the handshake: two of them at once must not both get through.
+    if (!(polling instanceof PollingTransport) || !polling.probe(() => probe?.cancel())) {
+      refuse(wire, "400 Bad Request", engineErrors.badRequest);
+      return;
+    }
+    this.#door.open(request, wire, head, (socket) => {
+      probe = new UpgradeProbe(connection, polling, socket, this.#upgradeTicks);
+      socket.adopt(probe, wire);
+    });
+    // Nobody came through the door: it has answered with an error.
+    if (probe === null) polling.probeEnded();
+  }
+}
+
+/** The last words of a closed polling connection. */
+class Lingering implements WheelItem {
+  wheelSlot = -1;
+  wheelIndex = 0;
+  dueTick = 0;
+  readonly frames: readonly Buffer[];
+  readonly #forget: () => void;
+
+  constructor(frames: readonly Buffer[], forget: () => void) {
+    this.frames = frames;
+    this.#forget = forget;
+  }
+
+  onDue(): void {
+    this.#forget();
+  }
+
+  onStalled(): void {}
 }
 
 function isEnginePath(url: string | undefined): boolean {
