@@ -154,7 +154,9 @@ export class Client {
         // Why: a room that is about to be joined may not be sent to before; one that is not followed may be.
         return this.#connection.connected && (subscription?.joined !== false || !subscription.wanted);
       },
-      transmit: ({ createdAt: _createdAt, ...message }) => this.#requests.send("send_message", message),
+      transmit: ({ createdAt: _createdAt, ...message }, onSent, onError) => {
+        this.#requests.call("send_message", message, onSent, onError);
+      },
       onChange: (message) => this.room(message.roomId).emit("outgoing", message),
       onError: (error) => this.#events.emit("error", error),
     };

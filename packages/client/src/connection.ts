@@ -39,6 +39,10 @@ const stableAfterMs = 5_000;
 const refusedTokensMax = 3;
 const tokenCodes: ReadonlySet<string> = new Set(["token_expired", "token_revoked", "unauthorized"]);
 
+// A browser's window says when the network is back; Node has nothing of the kind.
+const globalScope: unknown = globalThis;
+const networkEvents = globalScope instanceof EventTarget ? globalScope : undefined;
+
 /**
  * One namespace of one server, connected again and again until a verdict or `close`. Not left to the stock manager,
  * which neither says when it will try, nor comes back after a CONNECT_ERROR.
@@ -57,6 +61,7 @@ export class Connection {
   /** The last error that came as an event of its own: the reason, when the server disconnects next. */
   #lastError: ParleyError | undefined;
   #cancelTimer: () => void = () => undefined;
+  readonly #onOnline = (): void => this.retryNow();
 
   constructor(settings: ConnectionSettings, owner: ConnectionOwner) {
     this.#settings = settings;
@@ -84,6 +89,7 @@ export class Connection {
   }
 
   open(): void {
+    networkEvents?.addEventListener("online", this.#onOnline);
     void this.#attempt();
   }
 
@@ -102,6 +108,7 @@ export class Connection {
   close(verdict: ParleyError): void {
     if (this.#state.state === "closed") return;
     this.#generation += 1;
+    networkEvents?.removeEventListener("online", this.#onOnline);
     this.#leave();
     this.#enter({ state: "closed", verdict });
   }

@@ -35,7 +35,7 @@ export type LocalCode = keyof typeof retriedHere | "closed" | "refused" | "outbo
 export type ParleyErrorCode = ErrorCode | LocalCode | (string & {});
 
 /** `later`: the same request may succeed. A code that this version does not know is `never`. */
-export function retryOf(code: string): "never" | "later" {
+function retryOf(code: string): "never" | "later" {
   return Object.hasOwn(retriedCodes, code) || Object.hasOwn(retriedHere, code) ? "later" : "never";
 }
 

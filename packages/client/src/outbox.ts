@@ -36,8 +36,12 @@ export interface OutboxBounds {
 export interface OutboxOwner {
   /** True while messages of the room may go out on the present connection. */
   ready(roomId: string): boolean;
-  /** Sends once. Errors: rejects with `ParleyError`. */
-  transmit(message: UnsentMessage): Promise<{ readonly id: string; readonly seq: number }>;
+  /** Sends once. Calls exactly one of the two, once. */
+  transmit(
+    message: UnsentMessage,
+    onSent: (place: { readonly id: string; readonly seq: number }) => void,
+    onError: (error: ParleyError) => void,
+  ): void;
   onChange(message: OutgoingMessage): void;
   onError(error: ParleyError): void;
 }
@@ -155,7 +159,7 @@ export class Outbox {
     if (first === undefined) {
       this.#lanes.delete(roomId);
     } else if (this.#owner.ready(roomId)) {
-      void this.#transmit(lane, first);
+      this.#transmit(lane, first);
     }
   }
 
@@ -166,14 +170,13 @@ export class Outbox {
     for (const item of this.#items.values()) if (item.state.status === "sending") this.#fail(item, error);
   }
 
-  async #transmit(lane: Lane, item: Item): Promise<void> {
+  #transmit(lane: Lane, item: Item): void {
     lane.busy = true;
-    try {
-      const { id, seq } = await this.#owner.transmit(item.message);
-      this.#sent(lane, item, { status: "sent", id, seq });
-    } catch (error) {
-      this.#refused(lane, item, error);
-    }
+    this.#owner.transmit(
+      item.message,
+      ({ id, seq }) => this.#sent(lane, item, { status: "sent", id, seq }),
+      (error) => this.#refused(lane, item, error),
+    );
   }
 
   #sent(lane: Lane, item: Item, outcome: SendOutcome): void {
@@ -184,9 +187,8 @@ export class Outbox {
     this.pump(item.message.roomId);
   }
 
-  #refused(lane: Lane, item: Item, cause: unknown): void {
+  #refused(lane: Lane, item: Item, error: ParleyError): void {
     const { roomId } = item.message;
-    const error = cause instanceof ParleyError ? cause : new ParleyError("internal", String(cause));
     if (this.#closed !== undefined) return;
     if (error.code === "disconnected") {
       // Not a try: the next connection sends it again.

@@ -1,0 +1,201 @@
+import { expect, test } from "vitest";
+import { FakeServer } from "../test/fake-server.ts";
+import { ManualTimers } from "../test/manual-timers.ts";
+import { Recorder, recordStates } from "../test/recorder.ts";
+import { connect, type ConnectOptions } from "./client.ts";
+
+const backoff = { minMs: 1_000, maxMs: 4_000 };
+
+/** A client on time that stands still: what passes without `advance` passes at once. */
+function connectTo(server: FakeServer, options: ConnectOptions = {}) {
+  const timers = new ManualTimers();
+  const client = connect({ url: server.url, token: "t", backoff, timers, ...options });
+  return { client, timers, states: recordStates(client), [Symbol.dispose]: () => client.close() };
+}
+
+/** Tokens as an app's backend issues them: t1, t2, …; `fail` makes one call fail. */
+function tokenIssuer() {
+  const issuer = {
+    issued: 0,
+    failing: false,
+    getToken: () => {
+      if (issuer.failing) return Promise.reject(new Error("the backend is away"));
+      issuer.issued += 1;
+      return Promise.resolve(`t${issuer.issued}`);
+    },
+  };
+  return issuer;
+}
+
+test("the state says when the next try is, and each wait is longer, to a bound", async () => {
+  await using server = await FakeServer.start();
+  server.closesTransport = true;
+  using connection = connectTo(server);
+  const { states, timers } = connection;
+  const waits: number[] = [];
+  for (const attempt of [0, 1, 2, 3]) {
+    const state = await states.first((one) => one.state === "waiting" && one.attempt === attempt);
+    if (state.state !== "waiting") throw new Error(state.state);
+    expect(state.error.code).toBe("disconnected");
+    waits.push(state.retryAtMs - timers.now());
+    timers.advance(state.retryAtMs - timers.now());
+  }
+  expect(waits).toEqual([750, 1_500, 3_000, 3_000]);
+  await server.until(() => server.auths.length === 5);
+});
+
+test("a connection that held begins its waits anew, one that broke at once does not", async () => {
+  await using server = await FakeServer.start();
+  using connection = connectTo(server);
+  const { states, timers } = connection;
+  const lose = async (heldMs: number): Promise<number> => {
+    await server.until(() => server.connections === 1);
+    timers.advance(heldMs);
+    const seen = states.values.length;
+    server.dropConnections();
+    const [waiting] = (await states.count(seen + 1)).slice(seen);
+    if (waiting?.state !== "waiting") throw new Error(`not waiting: ${waiting?.state}`);
+    const waitMs = waiting.retryAtMs - timers.now();
+    timers.advance(waitMs);
+    await states.count(seen + 3);
+    return waitMs;
+  };
+  await states.first(({ state }) => state === "connected");
+  expect([await lose(60_000), await lose(10), await lose(10), await lose(5_000)]).toEqual([750, 1_500, 3_000, 750]);
+});
+
+test("a user need not wait for the next try", async () => {
+  await using server = await FakeServer.start();
+  server.closesTransport = true;
+  using connection = connectTo(server);
+  await connection.states.first(({ state }) => state === "waiting");
+  server.closesTransport = false;
+  connection.client.retryNow();
+  await connection.states.first(({ state }) => state === "connected");
+  expect(server.auths.length).toBe(2);
+});
+
+test("a server that holds CONNECT back for too long is tried again", async () => {
+  await using server = await FakeServer.start();
+  server.admit = () => {
+    throw new Error("never reached");
+  };
+  using connection = connectTo(server, { url: server.url, getToken: () => new Promise(() => undefined) });
+  connection.timers.advance(20_000);
+  expect(connection.client.state).toMatchObject({ state: "waiting", error: { code: "timed_out" } });
+});
+
+test("a refusal for good ends the client, and fails what it had to send", async () => {
+  await using server = await FakeServer.start();
+  server.admit = () => ({ code: "banned", message: "not you" });
+  using connection = connectTo(server);
+  const { client, states } = connection;
+  const joined = client.room("r").join();
+  const { outcome } = client.room("r").send("hello");
+  await expect(joined).rejects.toMatchObject({ code: "banned" });
+  expect(await outcome).toMatchObject({ status: "failed", error: { code: "banned" } });
+  expect(await states.first(({ state }) => state === "closed")).toMatchObject({
+    verdict: { code: "banned", message: "not you" },
+  });
+  expect(connection.timers.waiting).toBe(0);
+});
+
+test("a refusal that may pass is waited for as long as the server says", async () => {
+  await using server = await FakeServer.start();
+  server.admit = () => ({ code: "overloaded", message: "later", retryAfterMs: 30_000 });
+  using connection = connectTo(server);
+  const state = await connection.states.first((one) => one.state === "waiting");
+  expect(state.state === "waiting" && state.retryAtMs - connection.timers.now()).toBe(30_000);
+});
+
+test("[ACC-2] an expired token is replaced at the next connection, without a wait", async () => {
+  await using server = await FakeServer.start();
+  const issuer = tokenIssuer();
+  server.admit = ({ token }) => (token === "t1" ? { code: "token_expired", message: "old" } : undefined);
+  using connection = connectTo(server, { getToken: issuer.getToken });
+  await connection.states.first(({ state }) => state === "connected");
+  expect(server.auths.map(({ token }) => token)).toEqual(["t1", "t2"]);
+  expect(connection.states.values.map(({ state }) => state)).not.toContain("waiting");
+});
+
+test("[ACC-2] fresh tokens that are refused end in a verdict", async () => {
+  await using server = await FakeServer.start();
+  server.admit = () => ({ code: "token_expired", message: "old" });
+  using connection = connectTo(server, { getToken: tokenIssuer().getToken });
+  for (const attempt of [0, 1]) {
+    await connection.states.first((one) => one.state === "waiting" && one.attempt === attempt);
+    connection.timers.advance(backoff.maxMs);
+  }
+  expect(await connection.states.first(({ state }) => state === "closed")).toMatchObject({
+    verdict: { code: "token_expired" },
+  });
+  expect(server.auths.map(({ token }) => token)).toEqual(["t1", "t2", "t3", "t4"]);
+});
+
+test("a client with one token alone ends when it has expired", async () => {
+  await using server = await FakeServer.start();
+  server.admit = () => ({ code: "token_expired", message: "old" });
+  using connection = connectTo(server);
+  await connection.states.first(({ state }) => state === "closed");
+  expect(server.auths.length).toBe(1);
+});
+
+test("[ACC-2] a token that is about to expire is replaced on the live connection, once the app can", async () => {
+  await using server = await FakeServer.start();
+  const issuer = tokenIssuer();
+  using connection = connectTo(server, { getToken: issuer.getToken });
+  const errors = new Recorder<string>();
+  connection.client.on("error", ({ code }) => errors.add(code));
+  await connection.states.first(({ state }) => state === "connected");
+  issuer.failing = true;
+  server.broadcast("token_expiring", { expiresAt: "soon", inMs: 60_000 });
+  await errors.first((code) => code === "token_unavailable");
+  issuer.failing = false;
+  connection.timers.advance(backoff.maxMs);
+  await server.until(() => server.count("refresh_token") === 1);
+  expect(server.received.at(-1)?.payload).toEqual({ token: "t2" });
+  server.dropConnections();
+  await connection.states.first(({ state }) => state === "waiting");
+  connection.client.retryNow();
+  await server.until(() => server.auths.length === 2);
+  expect(server.auths[1]?.token).toBe("t2");
+});
+
+test("a failing getToken is tried again", async () => {
+  await using server = await FakeServer.start();
+  const issuer = tokenIssuer();
+  issuer.failing = true;
+  using connection = connectTo(server, { getToken: issuer.getToken });
+  expect(await connection.states.first(({ state }) => state === "waiting")).toMatchObject({
+    error: { code: "token_unavailable" },
+  });
+  issuer.failing = false;
+  connection.client.retryNow();
+  await connection.states.first(({ state }) => state === "connected");
+});
+
+test("a disconnect by the server is a verdict with the code that came before it", async () => {
+  await using server = await FakeServer.start();
+  using connection = connectTo(server);
+  await connection.states.first(({ state }) => state === "connected");
+  server.disconnect({ code: "banned", message: "enough" });
+  expect(await connection.states.first(({ state }) => state === "closed")).toMatchObject({
+    verdict: { code: "banned" },
+  });
+});
+
+test("a server that cannot be reached is waited for", async () => {
+  await using server = await FakeServer.start();
+  await server.kill();
+  using connection = connectTo(server);
+  expect(await connection.states.first(({ state }) => state === "waiting")).toMatchObject({
+    error: { code: "unreachable" },
+  });
+});
+
+test("the app's own fields go with the token", async () => {
+  await using server = await FakeServer.start();
+  using connection = connectTo(server, { auth: { device: "phone" }, transports: ["polling"] });
+  await connection.states.first(({ state }) => state === "connected");
+  expect(server.auths).toEqual([{ token: "t", device: "phone", resume: {} }]);
+});
