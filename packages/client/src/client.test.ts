@@ -182,7 +182,19 @@ test("a missing notification is asked for with a new connection, once for each p
   notify(false);
   notify(true);
   expect((await seen.count(3)).length).toBe(3);
-  expect(server.auths.map(({ resume }) => resume)).toEqual([{}, { "@user:me": { epoch: "e1", seq: 1 } }]);
+  expect(server.auths.map(({ resume }) => resume["@user:me"])).toEqual([undefined, { epoch: "e1", seq: 1 }]);
+});
+
+test("[REC-1] a first announcement that was made while the client was away is not missed", async () => {
+  await using server = await FakeServer.start();
+  server.append("@announcements", "announcement", ["old", { id: "a", seq: 1, at: "" }]);
+  using client = connectTo(server);
+  const heard = new Recorder<unknown>();
+  client.on("announcement", ({ message }) => heard.add(message));
+  await client.room("r").join();
+  server.dropConnections();
+  server.append("@announcements", "announcement", ["new", { id: "b", seq: 2, at: "" }], { deliver: false });
+  expect(await heard.count(1)).toEqual(["new"]);
 });
 
 test("[ACC-1] a room that the server closes delivers nothing more", async () => {
@@ -212,7 +224,7 @@ test("nothing of a room is delivered after its leave", async () => {
   expect(texts.values).toEqual([]);
   server.dropConnections();
   await server.until(() => server.auths.length === 2);
-  expect(server.auths[1]?.resume).toEqual({});
+  expect(server.auths[1]?.resume).not.toHaveProperty("r");
 });
 
 test("signals and presence reach the room", async () => {

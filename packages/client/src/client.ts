@@ -4,7 +4,7 @@ import { Emitter } from "./emitter.ts";
 import { ParleyError, refusalError } from "./errors.ts";
 import { Outbox, type OutboxBounds } from "./outbox.ts";
 import type { OutboxStorage } from "./outbox-storage.ts";
-import { following, inboxPrefix, parseOffset, type Place } from "./position.ts";
+import { announcementsLog, following, inboxPrefix, parseOffset, type Place } from "./position.ts";
 import { Requests } from "./requests.ts";
 import { type AppEvent, Room } from "./room.ts";
 import { type Backoff, backoffMs, systemTimers, type Timers } from "./timers.ts";
@@ -52,14 +52,16 @@ const outboxBounds: OutboxBounds = { itemsMax: 1_000, bytesMax: 1_048_576 };
 const backoffDefault: Backoff = { minMs: 500, maxMs: 15_000 };
 // What the contract allows in one CONNECT.
 const resumeRoomsMax = 1_000;
-const positionEvent = "parley:position";
+// Why: asked to continue from no position at all, the server says where the announcements stand now. Without that, a
+// connection lost before the first announcement would not know what it missed.
+const unknownPosition: Position = { epoch: "-", seq: 0 };
 
 /** One user's connection to Parley, which comes back by itself, and the rooms on it. Made by `connect`. */
 export class Client {
   readonly #events = new Emitter<ClientEvents>();
   readonly #rooms = new Map<string, Room>();
   /** The server's own logs for this user, and how far they were read. */
-  readonly #reached = new Map<string, Position>();
+  readonly #reached = new Map<string, Position>([[announcementsLog, unknownPosition]]);
   readonly #timers: Timers;
   readonly #backoff: Backoff;
   readonly #auth: object;
@@ -245,21 +247,12 @@ export class Client {
     if (Object.hasOwn(contractEvents, name)) return;
     const place = parseOffset(offset) ?? parseOffset(meta) ?? parseOffset(data);
     if (place === undefined) return;
-    if (name === positionEvent) {
-      this.#begin(place);
-      return;
-    }
     const room = this.#wantedRoom(place.log);
     const next = place.log.startsWith("@") ? this.#advance(place) : room?.subscription.accept(place.position) === true;
     if (!next || typeof offset !== "string") return;
     const event = { name, data, ...meta };
     if (room !== undefined) room.emit("event", event);
     else if (place.log.startsWith(inboxPrefix)) this.#events.emit("notification", event);
-  }
-
-  /** Where a connection that resumed nothing starts in one of the server's own logs. */
-  #begin({ log, position }: Place): void {
-    if (log.startsWith("@") && !this.#reached.has(log)) this.#reached.set(log, position);
   }
 
   #onGap(gap: ServerEvents["room_gap"][0]): void {

@@ -184,6 +184,26 @@ test("a disconnect by the server is a verdict with the code that came before it"
   });
 });
 
+test("[ACC-2] a connection that ends with its token comes back with a fresh one, without a wait", async () => {
+  await using server = await FakeServer.start();
+  using connection = connectTo(server, { getToken: tokenIssuer().getToken });
+  await connection.states.first(({ state }) => state === "connected");
+  server.broadcast("error", { code: "token_expired", message: "over" });
+  server.dropConnections();
+  await server.until(() => server.auths.length === 2);
+  expect(server.auths.map(({ token }) => token)).toEqual(["t1", "t2"]);
+});
+
+test("a refused event is no reason for a disconnect that follows", async () => {
+  await using server = await FakeServer.start();
+  using connection = connectTo(server);
+  await connection.states.first(({ state }) => state === "connected");
+  server.broadcast("error", { code: "token_expired", message: "no", event: "typing" });
+  server.dropConnections();
+  const waiting = await connection.states.first(({ state }) => state === "waiting");
+  expect(waiting).toMatchObject({ error: { code: "disconnected" } });
+});
+
 test("a server that cannot be reached is waited for", async () => {
   await using server = await FakeServer.start();
   await server.kill();
@@ -197,5 +217,5 @@ test("the app's own fields go with the token", async () => {
   await using server = await FakeServer.start();
   using connection = connectTo(server, { auth: { device: "phone" }, transports: ["polling"] });
   await connection.states.first(({ state }) => state === "connected");
-  expect(server.auths).toEqual([{ token: "t", device: "phone", resume: {} }]);
+  expect(server.auths).toMatchObject([{ token: "t", device: "phone" }]);
 });

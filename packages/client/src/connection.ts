@@ -1,5 +1,5 @@
 import { Manager, type Socket } from "socket.io-client";
-import { ParleyError, readRefusal } from "./errors.ts";
+import { isRecord, ParleyError, readRefusal } from "./errors.ts";
 import { type Backoff, backoffMs, type Timers } from "./timers.ts";
 import type { TokenSource } from "./token.ts";
 
@@ -156,15 +156,19 @@ export class Connection {
       else this.#judge(readConnectError(error));
     });
     socket.on("error", (error: unknown) => {
-      this.#lastError = readRefusal(error);
+      // Why: one that names an event refused that event alone.
+      if (isRecord(error) && error["event"] === undefined) this.#lastError = readRefusal(error);
     });
     socket.on("disconnect", (reason) => {
       this.#ended();
       // Why: a disconnect of our own is followed by the state that it was made for.
       if (reason === "io client disconnect") return;
       // Not only when connected: a server that cannot admit a client now closes its transport.
+      const ending = this.#lastError;
       if (reason === "io server disconnect") {
-        this.#judge(this.#lastError ?? new ParleyError("refused", "The server ended the connection"));
+        this.#judge(ending ?? new ParleyError("refused", "The server ended the connection"));
+      } else if (ending !== undefined && tokenCodes.has(ending.code)) {
+        this.#judge(ending);
       } else {
         this.#wait(new ParleyError("disconnected", `The connection was lost (${reason})`));
       }
