@@ -33,24 +33,29 @@ export interface Row {
   /** No run was refused, and there was one. */
   readonly valid: boolean;
   readonly refusals: readonly string[];
+  /** Median of the refused runs: for finding out why, never a result. */
+  readonly refusedMedian: number | null;
 }
 
 /** Rows in the order in which servers and metrics first appear. */
 export function summarize(reports: readonly RunReport[]): readonly Row[] {
   const groups = new Map<
     string,
-    { report: RunReport; metric: string; unit: string; values: number[]; refusals: string[] }
+    { report: RunReport; metric: string; unit: string; values: number[]; refused: number[]; refusals: string[] }
   >();
   for (const report of reports) {
     for (const { metric, unit, value, refusals } of report.figures) {
       const key = `${report.workload}\n${metric}\n${report.server}`;
-      const group = groups.get(key) ?? { report, metric, unit, values: [], refusals: [] };
+      const group = groups.get(key) ?? { report, metric, unit, values: [], refused: [], refusals: [] };
       groups.set(key, group);
       if (refusals.length === 0) group.values.push(value);
-      else group.refusals.push(refusals.map(({ code, detail }) => `${code} (${detail})`).join(", "));
+      else {
+        group.refused.push(value);
+        group.refusals.push(refusals.map(({ code, detail }) => `${code} (${detail})`).join(", "));
+      }
     }
   }
-  return [...groups.values()].map(({ report, metric, unit, values, refusals }) => ({
+  return [...groups.values()].map(({ report, metric, unit, values, refused, refusals }) => ({
     workload: report.workload,
     server: report.server,
     metric,
@@ -61,6 +66,7 @@ export function summarize(reports: readonly RunReport[]): readonly Row[] {
     runs: values.length,
     valid: values.length > 0 && refusals.length === 0,
     refusals,
+    refusedMedian: median(refused),
   }));
 }
 
@@ -72,21 +78,29 @@ export function median(values: readonly number[]): number | null {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
 }
 
-/** A table of a workload's rows, metric by metric, each server with its ratio to `reference`. */
-export function table(rows: readonly Row[], reference: string): string {
+/**
+ * A table of a workload's rows, metric by metric, each server with its ratio to `reference`. With `showRefused`, what
+ * refused runs measured stands in brackets.
+ */
+export function table(rows: readonly Row[], reference: string, showRefused: boolean): string {
   const metrics = [...new Set(rows.map(({ metric }) => metric))];
   const lines = [["metric", "server", "median", "min – max", "runs", `× ${reference}`]];
   for (const metric of metrics) {
     const ofMetric = rows.filter((row) => row.metric === metric);
     const base = ofMetric.find(({ server }) => server === reference)?.median ?? null;
-    ofMetric.forEach((row, index) => lines.push([index === 0 ? `${metric} [${row.unit}]` : "", ...cells(row, base)]));
+    ofMetric.forEach((row, index) =>
+      lines.push([index === 0 ? `${metric} [${row.unit}]` : "", ...cells(row, base, showRefused)]),
+    );
   }
   return align(lines);
 }
 
-function cells(row: Row, base: number | null): readonly string[] {
-  const { server, median: middle, min, max, runs, refusals } = row;
-  if (middle === null || min === null || max === null) return [server, "refused", "", "0", ""];
+function cells(row: Row, base: number | null, showRefused: boolean): readonly string[] {
+  const { server, median: middle, min, max, runs, refusals, refusedMedian } = row;
+  if (middle === null || min === null || max === null) {
+    const hint = showRefused && refusedMedian !== null ? `[${readable(refusedMedian)}]` : "";
+    return [server, "refused", hint, "0", ""];
+  }
   const ratio = base === null || base === 0 ? "" : (middle / base).toPrecision(3);
   const counted = refusals.length === 0 ? String(runs) : `${runs}, ${refusals.length} refused`;
   return [server, readable(middle), `${readable(min)} – ${readable(max)}`, counted, ratio];

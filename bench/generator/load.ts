@@ -107,7 +107,11 @@ async function measure(traffic: Traffic, beganMicros: number, plan: LoadPlan, wi
   traffic.measureToMicros = nowMicros();
 }
 
-/** Waits until all that was sent has come, at most until the run has taken 1.6× its plan. */
+/**
+ * Waits until all that was sent has come, at most until the run has taken 1.6× its plan. What is missing then is lost
+ * if every send was answered and nothing came any more for a while, so the run ended with its last arrival; else it is
+ * late, and the run too long.
+ */
 async function drain(
   traffic: Traffic,
   beganMicros: number,
@@ -115,13 +119,21 @@ async function drain(
 ): Promise<Omit<LoadTimes, "latenessP99Micros">> {
   const plannedMs = plan.warmUpMs + plan.measureMs;
   const elapsedMs = () => (nowMicros() - beganMicros) / 1000;
-  const done = () =>
-    traffic.deliveries >= traffic.expectedDeliveries && traffic.acknowledged + refusals(traffic) >= traffic.sends;
-  while (!done() && elapsedMs() < plannedMs * 1.6) await wait(5);
-  const finishedMs = elapsedMs();
+  const answered = () => traffic.acknowledged + refusals(traffic) >= traffic.sends;
+  let arrived = -1;
+  let lastArrivalMs = elapsedMs();
+  while (elapsedMs() < plannedMs * 1.6) {
+    if (traffic.deliveries + traffic.acknowledged !== arrived) lastArrivalMs = elapsedMs();
+    arrived = traffic.deliveries + traffic.acknowledged;
+    if (answered() && traffic.deliveries >= traffic.expectedDeliveries) break;
+    await wait(5);
+  }
+  const quietMs = elapsedMs() - lastArrivalMs;
+  const finished = answered() && (traffic.deliveries >= traffic.expectedDeliveries || quietMs > plannedMs * 0.1);
+  const times = { elapsedMs: finished ? lastArrivalMs : elapsedMs(), plannedMs };
   // What comes twice comes late: without this pause a repeat of the last messages would not be seen.
   await wait(50);
-  return { elapsedMs: finishedMs, plannedMs, measuredMs: (traffic.measureToMicros - traffic.measureFromMicros) / 1000 };
+  return { ...times, measuredMs: (traffic.measureToMicros - traffic.measureFromMicros) / 1000 };
 }
 
 function refusals(traffic: Traffic): number {

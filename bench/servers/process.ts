@@ -21,6 +21,7 @@ export interface Memory {
 const readyTimeoutMs = 20_000;
 const stopTimeoutMs = 10_000;
 const standardErrorLinesMax = 40;
+const root = fileURLToPath(new URL("../../", import.meta.url));
 const memoryReport = fileURLToPath(new URL("memory-report.ts", import.meta.url));
 
 /** A server as a child process: its lines of JSON, its memory, its end. */
@@ -34,7 +35,7 @@ export class ServerProcess implements AsyncDisposable {
 
   constructor(plan: ProcessPlan) {
     const command = pinned(plan.cores, [process.execPath, "--expose-gc", "--import", memoryReport, ...plan.arguments]);
-    this.command = command.join(" ");
+    this.command = command.join(" ").replaceAll(process.execPath, "node").replaceAll(root, "");
     const [program = "", ...rest] = command;
     const child = spawn(program, rest, {
       cwd: plan.directory,

@@ -1,28 +1,14 @@
-import { execFile } from "node:child_process";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { z } from "zod";
 import { openLoop } from "../generator/load.ts";
-import { benchRoot } from "../machine/meter.ts";
-import { generatorCore, pinned } from "../machine/pin.ts";
 import type { Refusal } from "../rules.ts";
-import { plans, runPhase } from "./phase.ts";
+import { type PhaseResult, plans, runPhase } from "./phase.ts";
+import { refusalsOf, SmallRoom, type SmallRoomResult } from "./small-room.ts";
 import { type Figure, figures, roomNames, type RunContext, type Scale, type Workload } from "./workload.ts";
 
 const largeRate = 5;
-const probeScript = fileURLToPath(new URL("../probe.ts", import.meta.url));
-const run = promisify(execFile);
 
 function largeMembers(scale: Scale): number {
   return scale === "full" ? 15_000 : 300;
 }
-
-/** What the probe, a process of its own, says about the small room. */
-const probeResultSchema = z.object({
-  p50Ms: z.number(),
-  p99Ms: z.number(),
-  refusals: z.array(z.object({ code: z.string(), detail: z.string() })),
-});
 
 export const beside: Workload = {
   name: "beside",
@@ -31,50 +17,39 @@ export const beside: Workload = {
   reference: "socketio",
   serverCores: "0",
   openFiles: (scale) => largeMembers(scale) + 500,
-  run: async (context) => {
-    const alone = await probe(context, "beside-alone");
-    return [...smallRoom("alone", alone, []), ...(await withLargeRoom(context))];
-  },
+  run: async (context) => [...(await alone(context)), ...(await withLargeRoom(context))],
 };
 
-function smallRoom(
-  when: string,
-  { p50Ms, p99Ms, refusals }: z.infer<typeof probeResultSchema>,
-  more: readonly Refusal[],
-): readonly Figure[] {
-  const own = refusals.map(({ code, detail }): Refusal => ({ code: "small_room", detail: `${code}: ${detail}` }));
-  return figures(
-    [...own, ...more],
-    [
-      [`small room's p50 ${when}`, "ms", p50Ms],
-      [`small room's p99 ${when}`, "ms", p99Ms],
-    ],
-  );
+async function alone(context: RunContext): Promise<readonly Figure[]> {
+  using room = await SmallRoom.join(context, "beside-alone");
+  const result = await room.measure();
+  return smallRoomFigures("alone", result, refusalsOf(result));
 }
 
 async function withLargeRoom(context: RunContext): Promise<readonly Figure[]> {
-  let probed: Promise<z.infer<typeof probeResultSchema>> | undefined;
-  const { warmUpMs, measureMs } = plans[context.scale];
-  // The large room is under load before the small one begins, and until after it ended.
-  const plan = { warmUpMs, measureMs: warmUpMs + measureMs + 2_000, textLength: 100 };
-  const { traffic, times, meters, refusals } = await runPhase(context, {
-    kind: "fixed_rate",
-    rooms: roomNames("beside-large", 1),
-    membersPerRoom: largeMembers(context.scale),
-    firstUser: 100,
-    atOnce: 64,
-    window: {
-      begin: () => {
-        probed = probe(context, "beside-small");
-        probed.catch(() => undefined); // Awaited below, when the large room is done.
-      },
-      end: () => undefined,
+  using room = await SmallRoom.join(context, "beside-small");
+  let measuring: Promise<SmallRoomResult> | undefined;
+  let largeRoomIsOver = false;
+  let outlasted = false;
+  const large = await runLargeRoom(context, {
+    begin: () => {
+      measuring = room.measure().finally(() => {
+        outlasted = largeRoomIsOver;
+      });
+      measuring.catch(() => undefined); // It is awaited below, when the large room is done.
     },
-    load: (books, lanes, window) => openLoop(books, lanes, largeRate, plan, window),
+    end: () => {
+      largeRoomIsOver = true;
+    },
   });
-  if (probed === undefined) throw new Error("the probe was not started");
+  if (measuring === undefined) throw new Error("the small room was not measured");
+  const result = await measuring;
+  const late: readonly Refusal[] = outlasted
+    ? [{ code: "small_room", detail: "it was measured longer than the large room" }]
+    : [];
+  const { traffic, times, meters, refusals } = large;
   return [
-    ...smallRoom("beside", await probed, refusals),
+    ...smallRoomFigures("beside", result, [...refusalsOf(result), ...late, ...refusals]),
     ...figures(refusals, [
       ["large room's deliveries", "/s", traffic.deliveriesMeasured / (times.measuredMs / 1000)],
       ["server CPU beside", "cores", meters.serverShare],
@@ -83,25 +58,28 @@ async function withLargeRoom(context: RunContext): Promise<readonly Figure[]> {
   ];
 }
 
-/**
- * Runs the small room in a process of its own, ahead of the large room's generator on the same core: else the small
- * room's messages would wait for the generator to read 15,000 others, and that wait would be taken for the server's.
- */
-async function probe(
-  { kind, server, secret, scale }: RunContext,
-  room: string,
-): Promise<z.infer<typeof probeResultSchema>> {
-  await server.makeRooms([room]);
-  const { host, port, pid } = server;
-  const plan = { host, port, pid, secret, room, sequenced: kind.sequenced, members: 10, rate: 50, ...plans[scale] };
-  const [program = "", ...rest] = pinned(generatorCore, [
-    "nice",
-    "-n",
-    "-10",
-    process.execPath,
-    probeScript,
-    JSON.stringify(plan),
+function runLargeRoom(context: RunContext, window: { begin(): void; end(): void }): Promise<PhaseResult> {
+  const { warmUpMs, measureMs } = plans[context.scale];
+  // It is under load before the small room is measured, and until after that.
+  const plan = { warmUpMs, measureMs: warmUpMs + measureMs + 2_000, textLength: 100 };
+  return runPhase(context, {
+    kind: "fixed_rate",
+    rooms: roomNames("beside-large", 1),
+    membersPerRoom: largeMembers(context.scale),
+    firstUser: 100,
+    atOnce: 64,
+    window,
+    load: (traffic, lanes, meter) => openLoop(traffic, lanes, largeRate, plan, meter),
+  });
+}
+
+function smallRoomFigures(
+  when: string,
+  { p50Ms, p99Ms }: SmallRoomResult,
+  refusals: readonly Refusal[],
+): readonly Figure[] {
+  return figures(refusals, [
+    [`small room's p50 ${when}`, "ms", p50Ms],
+    [`small room's p99 ${when}`, "ms", p99Ms],
   ]);
-  const { stdout } = await run(program, rest, { env: { ...process.env, BENCH_ROOT: String(benchRoot()) } });
-  return probeResultSchema.parse(JSON.parse(stdout));
 }

@@ -84,6 +84,10 @@ async function enter(
     rooms.slice(index % rooms.length, (index % rooms.length) + 1),
   );
   const { host, port } = server;
-  const crowd = await gather({ traffic, host, port, secret, arrival, atOnce: 64 }, memberships, firstUser);
+  const crowd = await gather(
+    { traffic, host, port, secret, arrival, atOnce: arrival === "default" ? 512 : 64 },
+    memberships,
+    firstUser,
+  );
   return { traffic, crowd };
 }

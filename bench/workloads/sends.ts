@@ -30,8 +30,6 @@ async function saturated(context: RunContext): Promise<readonly Figure[]> {
   });
   return figures(refusals, [
     ["acknowledged", "/s", traffic.acknowledgedMeasured / (times.measuredMs / 1000)],
-    ["acknowledgement p50, saturated", "ms", milliseconds(traffic.acknowledgementLatency.percentile(0.5))],
-    ["acknowledgement p99, saturated", "ms", milliseconds(traffic.acknowledgementLatency.percentile(0.99))],
     ["server CPU, saturated", "cores", meters.serverShare],
     ["generator CPU, saturated", "cores", meters.generatorShare],
   ]);

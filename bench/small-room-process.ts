@@ -1,5 +1,6 @@
 // One small room under a low, fixed rate, for workloads that put their main load on from another process.
-// usage: node bench/probe.ts PLAN (JSON); prints {"p50Ms":…,"p99Ms":…,"refusals":[…]}
+// usage: forked with a PLAN (JSON); sends "joined", waits for a message, sends {"p50Ms":…,"p99Ms":…,"refusals":[…]}
+import { once } from "node:events";
 import { z } from "zod";
 import { gather } from "./generator/crowd.ts";
 import { openLoop } from "./generator/load.ts";
@@ -32,9 +33,17 @@ using crowd = await gather(
   memberships,
   90_000,
 );
+tell("joined");
+await once(process, "message");
 const meter = new Meter(plan.pid);
 const lanes = crowd.clients.slice(0, 1).map((client) => ({ client, room }));
 const times = await openLoop(traffic, lanes, plan.rate, plan, meter);
 const refusals = reasonsToRefuse(observe("fixed_rate", traffic, crowd, times, meter.shares, undefined));
 const percentileMs = (fraction: number) => (traffic.deliveryLatency.percentile(fraction) ?? 0) / 1000;
-console.log(JSON.stringify({ p50Ms: percentileMs(0.5), p99Ms: percentileMs(0.99), refusals }));
+tell({ p50Ms: percentileMs(0.5), p99Ms: percentileMs(0.99), refusals });
+process.disconnect();
+
+function tell(message: unknown): void {
+  if (process.send === undefined) throw new Error("this process has no parent to talk to");
+  process.send(message);
+}
