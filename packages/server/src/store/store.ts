@@ -82,7 +82,7 @@ export interface Store extends AsyncDisposable {
   putRevocation(revocation: Revocation): Promise<void>;
   revocation(tenant: string, userId: string): Promise<Revocation | undefined>;
 
-  /** Copies the running store into a new file or folder, consistent as of one commit. Rejects when the target exists. */
+  /** Copies the running store into the new file `target`, consistent as of one commit. Errors: `BackupRefused` when it exists. */
   backup(target: string): Promise<void>;
 }
 
@@ -223,6 +223,11 @@ export class StoreUnusable extends Error {
     super(message, options);
     this.setting = setting;
   }
+}
+
+/** A backup or restore that would overwrite something, or whose source is no store. Nothing was changed. */
+export class BackupRefused extends Error {
+  override readonly name = "BackupRefused";
 }
 
 /** Nothing was committed; the same call may succeed later. The message is for the log, never for a decision. */

@@ -1,0 +1,102 @@
+/**
+ * The first schema. Every key begins with the log (its number, or its tenant and room by name).
+ *
+ * - `log`: a deleted one has no name, and goes when its entries have been purged. Numbers are never used again.
+ * - `entry`: `data` is the present state; `edited_by` is the `seq` of the edit that a message's text comes from.
+ *   Entries with `purged <= seq < floor` are no longer visible and wait to be deleted.
+ * - `client_batch`, `client_id`, `client_segment`: see `client-ids.ts`.
+ */
+export const sql = `
+CREATE TABLE store (
+  name TEXT NOT NULL PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE log (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT UNIQUE,
+  life TEXT NOT NULL,
+  head INTEGER NOT NULL,
+  floor INTEGER NOT NULL,
+  purged INTEGER NOT NULL,
+  retain_entries_max INTEGER NOT NULL
+) STRICT;
+CREATE INDEX log_garbage ON log (number) WHERE purged < floor;
+
+CREATE TABLE entry (
+  log INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  type TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  v INTEGER NOT NULL,
+  client_id TEXT,
+  edited_by INTEGER,
+  data TEXT NOT NULL,
+  PRIMARY KEY (log, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX entry_message ON entry (log, seq) WHERE type = 'message';
+
+CREATE TABLE journal (
+  node TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  heads TEXT NOT NULL,
+  batch_key TEXT NOT NULL,
+  results TEXT NOT NULL,
+  PRIMARY KEY (node, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX journal_at ON journal (at);
+
+CREATE TABLE client_batch (
+  number INTEGER PRIMARY KEY,
+  rows TEXT NOT NULL
+) STRICT;
+CREATE TABLE client_id (
+  segment INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  PRIMARY KEY (segment, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE client_segment (
+  number INTEGER PRIMARY KEY,
+  newest_at INTEGER NOT NULL,
+  filter BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE room (
+  tenant TEXT NOT NULL,
+  room TEXT NOT NULL,
+  access TEXT NOT NULL,
+  retain_entries_max INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (tenant, room)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE membership (
+  tenant TEXT NOT NULL,
+  room TEXT NOT NULL,
+  user_id TEXT NOT NULL,
+  role TEXT NOT NULL,
+  PRIMARY KEY (tenant, room, user_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX membership_user ON membership (tenant, user_id, room);
+
+CREATE TABLE inbox (
+  log TEXT NOT NULL PRIMARY KEY,
+  epoch TEXT NOT NULL,
+  seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE revocation (
+  tenant TEXT NOT NULL,
+  user_id TEXT NOT NULL,
+  issued_before INTEGER NOT NULL,
+  banned INTEGER NOT NULL,
+  PRIMARY KEY (tenant, user_id)
+) STRICT, WITHOUT ROWID;
+`;

@@ -1,0 +1,89 @@
+import { randomUUID } from "node:crypto";
+import { closeSync, copyFileSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
+import path from "node:path";
+import { backup, DatabaseSync } from "node:sqlite";
+import { lockFolder, openFile, prepareFolder, renewGeneration, storeFile } from "./sqlite-file.ts";
+import { BackupRefused, StoreUnusable } from "./store.ts";
+
+/** Pages copied in one step: all, so that the copy is of one snapshot, and a writer meanwhile does not begin it anew. */
+const pagesAtOnce = 0x7fffffff;
+
+/**
+ * Copies the store in `folder` into the new file `target`, consistent as of one commit, also while a process uses it.
+ * Errors: rejects with `BackupRefused` when `target` exists or the folder holds no store; nothing is left then.
+ */
+export async function backupSqlite(folder: string, target: string): Promise<void> {
+  if (!existsSync(storeFile(folder))) throw new BackupRefused(`there is no store in ${folder}`);
+  if (existsSync(target)) throw new BackupRefused(`${target} exists`);
+  const partial = partialOf(target);
+  try {
+    const source = new DatabaseSync(storeFile(folder));
+    try {
+      await backup(source, partial, { rate: pagesAtOnce });
+    } finally {
+      source.close();
+    }
+    moveDurably(partial, target);
+  } finally {
+    removeFile(partial);
+  }
+}
+
+/**
+ * Makes the store of `folder` from a backup, as a new generation: all epochs change, so that no client takes a position
+ * in what was lost for one in what is new.
+ * Errors: throws `BackupRefused` when the folder holds a store or `source` is no backup, `StoreLocked` when a process
+ * uses the folder, `StoreUnusable` when it cannot be written to.
+ */
+export function restoreSqlite(source: string, folder: string): void {
+  if (!existsSync(source)) throw new BackupRefused(`there is no backup ${source}`);
+  prepareFolder(folder);
+  const lock = lockFolder(folder);
+  const target = storeFile(folder);
+  const partial = partialOf(target);
+  try {
+    if (existsSync(target)) throw new BackupRefused(`there is a store in ${folder} already`);
+    copyFileSync(source, partial);
+    renewCopy(partial, source);
+    moveDurably(partial, target);
+  } finally {
+    removeFile(partial);
+    lock.close();
+  }
+}
+
+function renewCopy(copy: string, source: string): void {
+  try {
+    const database = openFile(copy, "FULL");
+    try {
+      const check = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
+      if (check !== "ok") throw new BackupRefused(`${source} is damaged: ${String(check)}`);
+      renewGeneration(database);
+    } finally {
+      database.close();
+    }
+  } catch (error) {
+    if (!(error instanceof StoreUnusable)) throw error;
+    throw new BackupRefused(`${source} is no backup of a store: ${error.message}`, { cause: error });
+  }
+}
+
+function partialOf(target: string): string {
+  return `${target}.${randomUUID()}.partial`;
+}
+
+/** Renames, so that `target` is whole or not there, and syncs the folder, so that it stays. */
+function moveDurably(partial: string, target: string): void {
+  if (existsSync(target)) throw new BackupRefused(`${target} exists`);
+  renameSync(partial, target);
+  const folder = openSync(path.dirname(path.resolve(target)), "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+function removeFile(file: string): void {
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(file + suffix, { force: true });
+}

@@ -1,0 +1,53 @@
+import type { Millis } from "../core/log.ts";
+import type { AppendBatch, Store } from "./store.ts";
+import type { Synchronous } from "./sqlite-file.ts";
+
+/**
+ * What passes between the store and its worker thread: one request for each call of the port, answered in order.
+ * Values cross as structured clones, which keep what they are; so both sides share these types and parse nothing.
+ */
+
+/** Methods of the port that run in the worker. */
+export type Method = Exclude<keyof Store, "backup" | typeof Symbol.asyncDispose>;
+
+export type Arguments<M extends Method> = M extends "append" ? [batch: AppendBatch, now: Millis] : Parameters<Store[M]>;
+export type Result<M extends Method> = Awaited<ReturnType<Store[M]>>;
+
+/** The port, without the promises. */
+export type Handlers = { readonly [M in Method]: (...values: Arguments<M>) => Result<M> };
+
+export type Request = {
+  [M in Method]: { readonly id: number; readonly method: M; readonly values: Arguments<M> };
+}[Method];
+
+export interface WorkerOptions {
+  readonly file: string;
+  readonly synchronous: Synchronous;
+}
+
+/** How a call failed: nothing was changed; nobody knows; a bound of the port was not kept; a bug. */
+export interface Failure {
+  readonly kind: "unavailable" | "unknown" | "range" | "bug";
+  readonly message: string;
+}
+
+/** A request, or the wish to end after all requests before it. */
+export type ToWorker = Request | "close";
+
+export type FromWorker =
+  | { readonly type: "opened" }
+  | { readonly type: "unusable"; readonly message: string }
+  | {
+      readonly type: "done";
+      readonly id: number;
+      /** What the method gives: `never` fits into each one's own type, which the caller of `call` knows. */
+      readonly value: never;
+      readonly commit: Commit | null;
+    }
+  | { readonly type: "failed"; readonly id: number; readonly failure: Failure };
+
+/** An append transaction, from its begin until it was durable, and the number of its appends. */
+export interface Commit {
+  readonly seconds: number;
+  readonly appends: number;
+}

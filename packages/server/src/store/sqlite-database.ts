@@ -1,0 +1,204 @@
+import type { DatabaseSync } from "node:sqlite";
+import type { LogId, LogState, Millis, Seq } from "../core/log.ts";
+import { checkBound } from "./append-check.ts";
+import { ClientIds } from "./client-ids.ts";
+import { Appends } from "./sqlite-appends.ts";
+import type { Handlers } from "./sqlite-calls.ts";
+import { Directory } from "./sqlite-directory.ts";
+import { errorCodeOf, generationOf, sqliteCodes } from "./sqlite-file.ts";
+import { Journal } from "./sqlite-journal.ts";
+import { Logs, stateOf } from "./sqlite-logs.ts";
+import { Pages } from "./sqlite-pages.ts";
+import type {
+  AppendBatch,
+  AppendResult,
+  EntryPage,
+  InboxPosition,
+  InboxState,
+  JournalRow,
+  Membership,
+  MembershipKey,
+  MembershipState,
+  MessagePage,
+  MessageRange,
+  Revocation,
+  Room,
+} from "./store.ts";
+
+/** The commit itself failed in a way that leaves open whether it will be there after the file is opened again. */
+export class CommitInDoubt extends Error {
+  override readonly name = "CommitInDoubt";
+}
+
+/** The port on an open file, in the thread that calls: each method is one transaction, or reads one snapshot. */
+export class SqliteDatabase implements Handlers {
+  readonly #database: DatabaseSync;
+  readonly #logs: Logs;
+  readonly #pages: Pages;
+  readonly #appends: Appends;
+  readonly #clientIds: ClientIds;
+  readonly #journal: Journal;
+  readonly #directory: Directory;
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+    this.#logs = new Logs(database, generationOf(database));
+    this.#pages = new Pages(database);
+    this.#clientIds = new ClientIds(database);
+    this.#appends = new Appends(database, this.#logs, this.#clientIds);
+    this.#journal = new Journal(database);
+    this.#directory = new Directory(database);
+  }
+
+  append(batch: AppendBatch, now: Millis): readonly AppendResult[] {
+    checkBound("appends", batch.appends.length, 1_000, 1);
+    const committed = this.#appends.committed(batch);
+    if (committed !== undefined) return committed;
+    try {
+      const results = this.#transaction(() => this.#appends.append(batch, now));
+      this.#clientIds.commit();
+      return results;
+    } catch (error) {
+      this.#clientIds.rollback();
+      throw error;
+    }
+  }
+
+  states(logs: readonly LogId[]): readonly (LogState | undefined)[] {
+    checkBound("logs", logs.length, 1_000);
+    return logs.map((log) => this.#state(log));
+  }
+
+  open(log: LogId): LogState {
+    return this.#state(log) ?? this.#transaction(() => stateOf(this.#logs.open(log)));
+  }
+
+  readAfter(log: LogId, after: Seq, limit: number, bytesMax: number): EntryPage | undefined {
+    checkBound("limit", limit, 500, 1);
+    const row = this.#logs.find(log);
+    return row && { ...stateOf(row), entries: this.#pages.entriesAfter(row, after, limit, bytesMax) };
+  }
+
+  readMessages(log: LogId, range: MessageRange): MessagePage | undefined {
+    checkBound("limit", range.limit, 100, 1);
+    const row = this.#logs.find(log);
+    return row && { ...stateOf(row), ...this.#pages.messages(row, range) };
+  }
+
+  trim(log: LogId, floor: Seq): void {
+    this.#transaction(() => {
+      const row = this.#logs.find(log);
+      if (row === undefined) return;
+      this.#logs.raiseFloor(row, floor);
+      this.#logs.save(row);
+    });
+  }
+
+  readJournal(after: ReadonlyMap<string, number>, limit: number): readonly JournalRow[] {
+    checkBound("limit", limit, 1_000, 1);
+    return this.#journal.read(after, limit);
+  }
+
+  prune(before: Millis, clientIdsBefore: Millis): void {
+    this.#transaction(() => {
+      this.#journal.prune(before);
+      this.#clientIds.prune(clientIdsBefore);
+    });
+  }
+
+  putRoom(room: Room): void {
+    this.#transaction(() => {
+      const log = this.#logs.open(room.log);
+      log.retainEntriesMax = room.retainEntriesMax;
+      this.#logs.retain(log);
+      this.#logs.save(log);
+      this.#directory.putRoom(room);
+    });
+  }
+
+  room(log: LogId): Room | undefined {
+    return this.#directory.room(log);
+  }
+
+  rooms(tenant: string, after: string, limit: number): readonly Room[] {
+    checkBound("limit", limit, 500, 1);
+    return this.#directory.rooms(tenant, after, limit);
+  }
+
+  deleteRoom(log: LogId): boolean {
+    return this.#transaction(() => {
+      const row = this.#logs.find(log);
+      if (row !== undefined) this.#logs.delete(row);
+      return this.#directory.deleteRoom(log) || row !== undefined;
+    });
+  }
+
+  memberships(pairs: readonly MembershipKey[]): readonly MembershipState[] {
+    checkBound("pairs", pairs.length, 1_000);
+    return pairs.map(({ log, userId }) => this.#directory.membership(log, userId));
+  }
+
+  members(log: LogId, after: string, limit: number): readonly Membership[] {
+    checkBound("limit", limit, 500, 1);
+    return this.#directory.members(log, after, limit);
+  }
+
+  roomsOfUser(tenant: string, userId: string, after: string, limit: number): readonly Membership[] {
+    checkBound("limit", limit, 500, 1);
+    return this.#directory.roomsOfUser(tenant, userId, after, limit);
+  }
+
+  inboxes(logs: readonly LogId[]): readonly InboxState[] {
+    checkBound("logs", logs.length, 1_000);
+    return logs.map((log) => ({ state: this.#state(log), position: this.#directory.inboxPosition(log) }));
+  }
+
+  saveInboxPositions(positions: readonly InboxPosition[]): void {
+    checkBound("positions", positions.length, 1_000);
+    this.#transaction(() => {
+      for (const position of positions) {
+        if (this.#logs.find(position.log)?.epoch === position.epoch) this.#directory.saveInboxPosition(position);
+      }
+    });
+  }
+
+  putRevocation(revocation: Revocation): void {
+    this.#transaction(() => this.#directory.putRevocation(revocation));
+  }
+
+  revocation(tenant: string, userId: string): Revocation | undefined {
+    return this.#directory.revocation(tenant, userId);
+  }
+
+  /** Deletes some of what lies below the floors. False when nothing is left to delete. */
+  purgeSome(): boolean {
+    return this.#logs.hasGarbage() && this.#transaction(() => this.#logs.purgeSome());
+  }
+
+  #state(log: LogId): LogState | undefined {
+    const row = this.#logs.find(log);
+    return row && stateOf(row);
+  }
+
+  #transaction<Value>(work: () => Value): Value {
+    this.#database.exec("BEGIN IMMEDIATE");
+    try {
+      const value = work();
+      this.#commit();
+      return value;
+    } finally {
+      if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
+    }
+  }
+
+  #commit(): void {
+    try {
+      this.#database.exec("COMMIT");
+    } catch (error) {
+      // Why: on a full disk the commit's last page is not in the file, so it cannot come back. An error of another
+      // kind, as of a sync, may leave all of it there.
+      if (errorCodeOf(error) === sqliteCodes.full || errorCodeOf(error) === sqliteCodes.busy) throw error;
+      throw new CommitInDoubt("the commit failed", { cause: error });
+    }
+  }
+}

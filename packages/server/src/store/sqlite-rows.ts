@@ -1,0 +1,71 @@
+import type { SQLOutputValue } from "node:sqlite";
+import { roleSchema, roomAccessSchema } from "@parley/protocol";
+import { type Entry, type LogId, logId } from "../core/log.ts";
+import type { Membership, Revocation, Room } from "./store.ts";
+
+/** The edge between rows and the rest: a row is read into a typed value here, or throws. */
+export type Row = Readonly<Record<string, SQLOutputValue>>;
+
+export function textOf(value: SQLOutputValue | undefined): string {
+  if (typeof value !== "string") throw new TypeError(`a column holds ${typeof value}, not text`);
+  return value;
+}
+
+export function integerOf(value: SQLOutputValue | undefined): number {
+  if (typeof value !== "number") throw new TypeError(`a column holds ${typeof value}, not an integer`);
+  return value;
+}
+
+export function bytesOf(value: SQLOutputValue | undefined): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new TypeError(`a column holds ${typeof value}, not bytes`);
+  return value;
+}
+
+export function integerOrNull(value: SQLOutputValue | undefined): number | null {
+  return value === null ? null : integerOf(value);
+}
+
+export function readLogId(name: string): LogId {
+  const slash = name.indexOf("/");
+  return logId(name.slice(0, slash), name.slice(slash + 1));
+}
+
+export function readEntry(row: Row): Entry {
+  const clientId = row["client_id"];
+  return {
+    seq: integerOf(row["seq"]),
+    id: textOf(row["id"]),
+    type: textOf(row["type"]),
+    actor: textOf(row["actor"]),
+    at: integerOf(row["at"]),
+    v: integerOf(row["v"]),
+    data: textOf(row["data"]),
+    clientId: clientId === null ? null : textOf(clientId),
+  };
+}
+
+export function readRoom(row: Row): Room {
+  return {
+    log: logId(textOf(row["tenant"]), textOf(row["room"])),
+    access: roomAccessSchema.parse(row["access"]),
+    retainEntriesMax: integerOf(row["retain_entries_max"]),
+    createdAt: integerOf(row["created_at"]),
+  };
+}
+
+export function readMembership(row: Row): Membership {
+  return {
+    log: logId(textOf(row["tenant"]), textOf(row["room"])),
+    userId: textOf(row["user_id"]),
+    role: roleSchema.parse(row["role"]),
+  };
+}
+
+export function readRevocation(row: Row): Revocation {
+  return {
+    tenant: textOf(row["tenant"]),
+    userId: textOf(row["user_id"]),
+    issuedBefore: integerOf(row["issued_before"]),
+    banned: integerOf(row["banned"]) !== 0,
+  };
+}

@@ -1,0 +1,143 @@
+import path from "node:path";
+import { Worker } from "node:worker_threads";
+import type { Arguments, Failure, FromWorker, Method, Result, WorkerOptions } from "./sqlite-calls.ts";
+import { storeSetting } from "./sqlite-file.ts";
+import { OutcomeUnknown, StoreUnavailable, StoreUnusable } from "./store.ts";
+
+interface Pending {
+  readonly method: Method;
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface ThreadOptions extends WorkerOptions {
+  /** How long an append transaction took, and of how many appends. */
+  readonly onCommit: (seconds: number, appends: number) => void;
+  /** The thread has ended; every call that it had not answered was rejected before. */
+  readonly onEnd: () => void;
+}
+
+/** Calls that change nothing: when they are lost, it is known that nothing was changed. */
+const reads: ReadonlySet<Method> = new Set<Method>([
+  "states",
+  "readAfter",
+  "readMessages",
+  "readJournal",
+  "room",
+  "rooms",
+  "memberships",
+  "members",
+  "roomsOfUser",
+  "inboxes",
+  "revocation",
+]);
+
+// From source this file ends in .ts, in the published package in .js, and the worker's likewise.
+const workerFile = new URL(`./sqlite-worker${path.extname(import.meta.url)}`, import.meta.url);
+
+/** The worker thread that holds the file open, and the calls that wait for it. */
+export class StoreThread {
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  readonly #ended = Promise.withResolvers<void>();
+  #lastId = 0;
+  #hasEnded = false;
+
+  /** Resolves when the file is open. Errors: rejects with `StoreUnusable`. */
+  static async start(options: ThreadOptions): Promise<StoreThread> {
+    const { file, synchronous } = options;
+    const worker = new Worker(workerFile, { workerData: { file, synchronous }, name: "parley-store" });
+    const opened = Promise.withResolvers<void>();
+    const unusable = (message: string): void => opened.reject(new StoreUnusable(storeSetting, message));
+    const thread = new StoreThread(worker, options, {
+      opened: opened.resolve,
+      unusable,
+    });
+    worker.on("error", (error) => unusable(`the store's thread failed (${String(error)}): see ${storeSetting}`));
+    worker.on("exit", () => unusable(`the store's thread ended before ${file} was open: see ${storeSetting}`));
+    try {
+      await opened.promise;
+    } catch (error) {
+      await worker.terminate();
+      throw error;
+    }
+    // Why only now: before, its end is this call's error.
+    void thread.#ended.promise.then(options.onEnd);
+    return thread;
+  }
+
+  private constructor(
+    worker: Worker,
+    options: ThreadOptions,
+    start: { opened: () => void; unusable: (message: string) => void },
+  ) {
+    this.#worker = worker;
+    worker.on("message", (message: FromWorker) => {
+      switch (message.type) {
+        case "opened":
+          return start.opened();
+        case "unusable":
+          return start.unusable(message.message);
+        case "done":
+          if (message.commit !== null) options.onCommit(message.commit.seconds, message.commit.appends);
+          return this.#take(message.id)?.resolve(message.value);
+        case "failed":
+          return this.#take(message.id)?.reject(errorOf(message.failure));
+      }
+    });
+    worker.on("exit", () => this.#end());
+  }
+
+  /** Errors: rejects with `StoreUnavailable`, `OutcomeUnknown`, `RangeError` or, for a bug, `Error`. */
+  call<M extends Method>(method: M, values: Arguments<M>): Promise<Result<M>> {
+    if (this.#hasEnded) return Promise.reject(new StoreUnavailable("the store's thread has ended"));
+    return new Promise((resolve, reject) => {
+      this.#lastId += 1;
+      this.#pending.set(this.#lastId, { method, resolve, reject });
+      this.#send({ id: this.#lastId, method, values });
+    });
+  }
+
+  /** Ends the thread after all calls before; resolves when it has ended. */
+  async close(): Promise<void> {
+    if (!this.#hasEnded) this.#send("close");
+    await this.#ended.promise;
+  }
+
+  #send(message: "close" | { readonly id: number; readonly method: Method; readonly values: unknown }): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port between threads has no origin
+    this.#worker.postMessage(message);
+  }
+
+  #take(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    return pending;
+  }
+
+  #end(): void {
+    this.#hasEnded = true;
+    for (const { method, reject } of this.#pending.values()) {
+      reject(
+        reads.has(method)
+          ? new StoreUnavailable(`the store's thread ended during ${method}`)
+          : new OutcomeUnknown(`the store's thread ended during ${method}`),
+      );
+    }
+    this.#pending.clear();
+    this.#ended.resolve();
+  }
+}
+
+function errorOf({ kind, message }: Failure): Error {
+  switch (kind) {
+    case "unavailable":
+      return new StoreUnavailable(message);
+    case "unknown":
+      return new OutcomeUnknown(message);
+    case "range":
+      return new RangeError(message);
+    case "bug":
+      return new Error(message);
+  }
+}
