@@ -32,7 +32,7 @@ try {
   if (kind.durable && statfsSync(directory).type === tmpfsType)
     throw new Error(`${directory} is in memory: its fsync would cost nothing`);
   const secret = randomBytes(32).toString("hex");
-  await using server = await kind.start({ cores, secret, directory });
+  await using server = await kind.start({ cores, secret, directory, raiseRateLimits: workload.raiseRateLimits });
   const figures = await workload.run({ kind, server, secret, scale });
   const { command, versions, settings } = server;
   const report: RunReport = {

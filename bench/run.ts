@@ -15,9 +15,6 @@ import { generatorMaximum } from "./workloads/generator-maximum.ts";
 import type { Workload } from "./workloads/workload.ts";
 
 const runOne = fileURLToPath(new URL("run-one.ts", import.meta.url));
-/** How often a run is repeated that only failed because something else used the machine. */
-const repeatsMax = 2;
-
 const { values: options } = parseArgs({
   options: {
     workload: { type: "string" },
@@ -68,7 +65,9 @@ async function measure(workload: Workload): Promise<readonly Row[]> {
   return rows;
 }
 
+/** A run that was refused only because something else used the machine is repeated, twice at most. */
 async function repeated(workload: Workload, server: string): Promise<RunReport> {
+  const repeatsMax = options.short ? 0 : 2;
   let report = await run(workload, server);
   for (
     let repeat = 0;

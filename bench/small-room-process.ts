@@ -41,7 +41,6 @@ const times = await openLoop(traffic, lanes, plan.rate, plan, meter);
 const refusals = reasonsToRefuse(observe("fixed_rate", traffic, crowd, times, meter.shares, undefined));
 const percentileMs = (fraction: number) => (traffic.deliveryLatency.percentile(fraction) ?? 0) / 1000;
 tell({ p50Ms: percentileMs(0.5), p99Ms: percentileMs(0.99), refusals });
-process.disconnect();
 
 function tell(message: unknown): void {
   if (process.send === undefined) throw new Error("this process has no parent to talk to");

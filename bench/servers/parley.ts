@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
@@ -8,15 +9,16 @@ import type { RunningServer, ServerKind, ServerOptions } from "./server.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const host = "127.0.0.1";
-const apiKey = "bench-api-key-0123456789abcdef0123456789abcdef";
-const readyTimeoutMs = 20_000;
 
-// Why these: one process plays thousands of users who send as fast as they can, which is what rate limits refuse.
-const changedSettings: Readonly<Record<string, string>> = {
-  PARLEY_RATE_SENDS_PER_SECOND: "1000000",
-  PARLEY_RATE_JOINS_PER_SECOND: "1000000",
-  PARLEY_RATE_CONNECTIONS_PER_SECOND: "1000000",
+// Why: one connection plays thousands of users who send as fast as they can, which is what rate limits refuse.
+const raisedLimits: Readonly<Record<string, string>> = {
+  PARLEY_LIMITS_EVENTS_PER_SECOND: "1000000",
+  PARLEY_LIMITS_EVENTS_BURST: "1000000",
+  PARLEY_LIMITS_USER_EVENTS_PER_SECOND: "1000000",
+  PARLEY_LIMITS_USER_EVENTS_BURST: "1000000",
 };
+const roomsAtOnce = 16;
+const readyTimeoutMs = 20_000;
 
 export const parley: ServerKind = {
   name: "parley",
@@ -26,25 +28,27 @@ export const parley: ServerKind = {
   start,
 };
 
-async function start({ cores, secret, directory }: ServerOptions): Promise<RunningServer> {
+async function start({ cores, secret, directory, raiseRateLimits }: ServerOptions): Promise<RunningServer> {
   const dataDirectory = `${directory}/parley`;
   mkdirSync(dataDirectory, { recursive: true });
-  const [port, adminPort] = await Promise.all([freePort(), freePort()]);
+  const changed = raiseRateLimits ? raisedLimits : {};
+  const apiKey = randomBytes(24).toString("base64url");
+  const [port, internalPort] = await Promise.all([freePort(), freePort()]);
   const server = new ServerProcess({
     cores,
     arguments: ["--conditions=parley-source", `${root}packages/server/src/main.ts`, "start"],
     environment: {
       PARLEY_AUTH_SECRET: secret,
-      PARLEY_HOST: host,
-      PARLEY_PORT: String(port),
-      PARLEY_ADMIN_PORT: String(adminPort),
-      PARLEY_DATA_DIR: dataDirectory,
-      PARLEY_API_KEY: apiKey,
-      ...changedSettings,
+      PARLEY_SERVER_HOST: host,
+      PARLEY_SERVER_PORT: String(port),
+      PARLEY_INTERNAL_PORT: String(internalPort),
+      PARLEY_STORE_PATH: dataDirectory,
+      PARLEY_API_KEYS: apiKey,
+      ...changed,
     },
     directory,
   });
-  const api = `http://${host}:${adminPort}`;
+  const api = `http://${host}:${internalPort}`;
   await answering(server, `${api}/health/ready`);
   return {
     host,
@@ -52,12 +56,12 @@ async function start({ cores, secret, directory }: ServerOptions): Promise<Runni
     pid: server.pid,
     command: server.command,
     versions: { parley: versionOf("packages/server"), ws: versionOf("node_modules/ws") },
-    settings: Object.entries(changedSettings).map(([name, value]) => `${name}=${value}`),
+    settings: Object.entries(changed).map(([name, value]) => `${name}=${value}`),
     get ended() {
       return server.ended;
     },
     memory: () => server.memory(),
-    makeRooms: (names) => makeRooms(api, names),
+    makeRooms: (names) => makeRooms(api, apiKey, names),
     commitTimes: async () => {
       const response = await fetch(`${api}/metrics`);
       return parseHistogram(await response.text(), "parley_store_commit_seconds");
@@ -78,15 +82,19 @@ async function answering(server: ServerProcess, url: string): Promise<void> {
   throw error;
 }
 
-async function makeRooms(api: string, names: readonly string[]): Promise<void> {
-  for (const roomId of names) {
-    const response = await fetch(`${api}/api/v1/rooms`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
-      body: JSON.stringify({ roomId, access: "public" }),
-    });
-    if (!response.ok) throw new Error(`room ${roomId}: ${response.status} ${await response.text()}`);
+async function makeRooms(api: string, apiKey: string, names: readonly string[]): Promise<void> {
+  for (let from = 0; from < names.length; from += roomsAtOnce) {
+    await Promise.all(names.slice(from, from + roomsAtOnce).map((name) => makeRoom(api, apiKey, name)));
   }
+}
+
+async function makeRoom(api: string, apiKey: string, name: string): Promise<void> {
+  const response = await fetch(`${api}/api/v1/rooms/${name}`, {
+    method: "PUT",
+    headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+    body: JSON.stringify({ access: "public" }),
+  });
+  if (!response.ok) throw new Error(`room ${name}: ${response.status} ${await response.text()}`);
 }
 
 /** A port that was free a moment ago; the server says at its start if it no longer is. */

@@ -7,6 +7,8 @@ export interface ServerOptions {
   readonly secret: string;
   /** An empty directory of this run, on a disk. */
   readonly directory: string;
+  /** The workload sends more per connection than a server's limits for real users allow. */
+  readonly raiseRateLimits: boolean;
 }
 
 export interface RunningServer extends AsyncDisposable {

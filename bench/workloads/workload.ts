@@ -31,6 +31,7 @@ export interface Workload {
   readonly servers: readonly string[];
   readonly reference: string;
   readonly serverCores: Cores;
+  readonly raiseRateLimits: boolean;
   /** Files that the server and the generator each hold open. */
   openFiles(scale: Scale): number;
   run(context: RunContext): Promise<readonly Figure[]>;
