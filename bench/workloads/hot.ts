@@ -59,5 +59,6 @@ async function atRate(context: RunContext, rate: number): Promise<readonly Figur
     ["delivery p99", "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
     ["server CPU", "cores", meters.serverShare],
     ["generator CPU", "cores", meters.generatorShare],
+    ["generator late p99", "ms", milliseconds(times.latenessP99Micros)],
   ]);
 }

@@ -40,7 +40,7 @@ async function steady(context: RunContext): Promise<readonly Figure[]> {
   const plan = plans[context.scale];
   const commits: Promise<CommitTimes | undefined>[] = [];
   const scrape = () => void commits.push(context.server.commitTimes());
-  const { traffic, meters, refusals } = await runPhase(context, {
+  const { traffic, times, meters, refusals } = await runPhase(context, {
     kind: "fixed_rate",
     rooms: roomNames("sends-steady", connections),
     membersPerRoom: 1,
@@ -58,5 +58,7 @@ async function steady(context: RunContext): Promise<readonly Figure[]> {
     [`delivery p99 ${at}`, "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
     [`store's own commit p99 ${at}`, "ms", commitSeconds === undefined ? undefined : commitSeconds * 1000],
     [`server CPU ${at}`, "cores", meters.serverShare],
+    [`generator CPU ${at}`, "cores", meters.generatorShare],
+    [`generator late p99 ${at}`, "ms", milliseconds(times.latenessP99Micros)],
   ]);
 }
