@@ -136,7 +136,6 @@ export async function startHttpNode({ overrides = {}, mode = "development" }: Ht
     attachPublic: (server) => attached.push(server),
     attachInternal: (server) => attached.push(server),
     readiness: async () => (unready === undefined ? { ready: true } : { ready: false, reason: unready }),
-    backup: (target) => writeFile(target, "a copy of the store"),
     webFolder: path.join(folder.path, "web"),
   });
   opening.use(servers);

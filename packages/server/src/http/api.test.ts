@@ -246,7 +246,6 @@ test("OpenAPI describes every route", async () => {
   expect(openapi).toBe("3.1.0");
   expect(Object.keys(paths).toSorted()).toEqual([
     "/api/v1/announce",
-    "/api/v1/backup",
     "/api/v1/rooms",
     "/api/v1/rooms/{room}",
     "/api/v1/rooms/{room}/history",

@@ -1,7 +1,6 @@
-import { readdir } from "node:fs/promises";
 import { createServer, request as httpRequest } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type HttpNode, key, startHttpNode } from "../../../../test/support/http-node.ts";
+import { type HttpNode, startHttpNode } from "../../../../test/support/http-node.ts";
 import { ConfigError } from "../config.ts";
 import { systemClock } from "../core/clock.ts";
 import { createTokenVerifier } from "../gateway/token-verifier.ts";
@@ -60,16 +59,6 @@ test("metrics show what was reported and what the node counts", async () => {
   const names = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = "", type = ""]) => ({ name, type }));
   expect(names.filter(({ name }) => !name.startsWith("parley_"))).toEqual([]);
   expect(names.filter(({ name, type }) => name.endsWith("_total") !== (type === "counter"))).toEqual([]);
-});
-
-test("a backup is sent to whoever has a key, and leaves no copy behind", async () => {
-  const response = await fetch(`${node.internalUrl}/api/v1/backup`, {
-    method: "POST",
-    headers: { "x-api-key": key },
-  });
-  expect(await response.text()).toBe("a copy of the store");
-  expect((await fetch(`${node.internalUrl}/api/v1/backup`, { method: "POST" })).status).toBe(401);
-  await expect.poll(() => readdir(node.folder)).toEqual(["web"]);
 });
 
 describe("pages", () => {

@@ -11,7 +11,6 @@ import { apiRoutes } from "./api.ts";
 import { createCallerCheck } from "./api-key.ts";
 import { registerRoutes } from "./api-route.ts";
 import { registerAdminSession } from "./admin.ts";
-import { registerBackup } from "./backup.ts";
 import { registerDevelopmentSession } from "./development.ts";
 import { type Readiness, registerHealth } from "./health.ts";
 import type { Metrics } from "./metrics.ts";
@@ -39,8 +38,6 @@ export interface InternalOptions {
   /** As `attachPublic`, for the namespace `/admin` alone. */
   attachInternal(server: Server): void;
   readiness(): Promise<Readiness>;
-  /** Copies the running store into a new file (`Store.backup`). */
-  backup(target: string): Promise<void>;
   readonly webFolder?: string;
 }
 
@@ -68,7 +65,8 @@ export async function startHttp(
 export async function startPublic(options: PublicOptions): Promise<HttpServer> {
   const { config, clock, log, metrics } = options;
   const app = createApp(config, log, metrics);
-  if (config.mode === "development") registerDevelopmentSession(app, config.auth, clock);
+  if (config.mode === "development" && config.auth.secret !== undefined)
+    registerDevelopmentSession(app, config.auth, clock);
   await serveWeb(app, options.webFolder ?? findWebFolder(), "/", "index.html");
   return listen(app, config, "server", (server) => options.attachPublic(server));
 }
@@ -82,7 +80,6 @@ export async function startInternal(options: InternalOptions): Promise<HttpServe
   // In a plugin, because OpenAPI describes what is registered after it is ready.
   await app.register(async (routes) => {
     registerRoutes(routes, apiRoutes(operations), checkCaller);
-    registerBackup(routes, checkCaller, (target) => options.backup(target), config.store.path);
     registerHealth(routes, () => options.readiness());
     registerAdminSession(routes, adminSessions);
     routes.get("/metrics", { schema: { hide: true } }, async (_request, reply) =>

@@ -1,0 +1,155 @@
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import path from "node:path";
+import type { Config } from "../config.ts";
+import { secretWeakness } from "../config-rules.ts";
+import type { Run } from "./command.ts";
+import { load } from "./settings.ts";
+
+export interface Finding {
+  readonly what: string;
+  /** `warn` is worth knowing; `bad` keeps a production node from working. */
+  readonly state: "good" | "warn" | "bad";
+  readonly detail: string;
+}
+
+const nodeMajorMin = 24;
+// The year in which this was written: a clock that shows an earlier one was never set.
+const earliestYear = 2025;
+const clockAheadMs = 10_000;
+
+export const diagnose: Run = async (context) => {
+  const { config } = load(context, "production", false);
+  const findings = [
+    checkNode(process.versions.node),
+    checkFolder(path.resolve(context.folder, config.store.path)),
+    ...(await checkPorts(config)),
+    checkSecret(config),
+    checkOpenFiles(readFileLimit(), config.limits.connectionsMax),
+    checkClock(path.resolve(context.folder, config.store.path), Date.now()),
+  ];
+  const marks = { good: "ok  ", warn: "warn", bad: "BAD " };
+  for (const { what, state, detail } of findings) context.print(`${marks[state]}  ${what.padEnd(13)} ${detail}`);
+  return findings.some(({ state }) => state === "bad") ? 1 : 0;
+};
+
+export function checkNode(version: string): Finding {
+  const good = Number.parseInt(version, 10) >= nodeMajorMin;
+  return {
+    what: "Node",
+    state: good ? "good" : "bad",
+    detail: good ? version : `${version}; ${nodeMajorMin} or later is needed`,
+  };
+}
+
+export function checkFolder(folder: string): Finding {
+  const what = "folder";
+  let existing = folder;
+  while (!existsSync(existing) && path.dirname(existing) !== existing) existing = path.dirname(existing);
+  try {
+    accessSync(existing, constants.R_OK | constants.W_OK | constants.X_OK);
+    // Why more than asking: the administrator passes every question of rights, and a disk may be read-only.
+    rmdirSync(mkdtempSync(path.join(existing, ".parley-doctor-")));
+    return { what, state: "good", detail: `${folder} can be written to` };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { what, state: "bad", detail: `${folder} cannot be written to (${reason}): PARLEY_STORE_PATH` };
+  }
+}
+
+async function checkPorts({ server, internal }: Config): Promise<readonly Finding[]> {
+  const running = await isNodeRunning(internal);
+  const check = async (what: string, { host, port }: Config["internal"], variable: string): Promise<Finding> => {
+    if (await isFree(host, port)) return { what, state: "good", detail: `${host}:${port} is free` };
+    if (running) return { what, state: "good", detail: `${host}:${port} is taken by a Parley node that runs` };
+    return { what, state: "bad", detail: `${host}:${port} cannot be listened on: ${variable}` };
+  };
+  return [
+    await check("public port", server, "PARLEY_SERVER_PORT"),
+    await check("internal port", internal, "PARLEY_INTERNAL_PORT"),
+  ];
+}
+
+function isFree(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once("error", () => resolve(false));
+    probe.listen({ host, port }, () => probe.close(() => resolve(true)));
+  });
+}
+
+async function isNodeRunning({ host, port }: Config["internal"]): Promise<boolean> {
+  try {
+    const address = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+    const response = await fetch(`http://${address}:${port}/metrics`, { signal: AbortSignal.timeout(2_000) });
+    return (await response.text()).includes("parley_build_info");
+  } catch {
+    return false;
+  }
+}
+
+function checkSecret({ auth }: Config): Finding {
+  const what = "secret";
+  if (auth.secret === undefined) {
+    return auth.jwksUrl === undefined
+      ? { what, state: "warn", detail: "none is set: production needs PARLEY_AUTH_SECRET or PARLEY_AUTH_JWKS_URL" }
+      : { what, state: "good", detail: "none is needed: tokens are verified by the JWKS" };
+  }
+  const weakness = secretWeakness(auth.secret);
+  return weakness === undefined
+    ? { what, state: "good", detail: `${Buffer.byteLength(auth.secret)} bytes` }
+    : { what, state: "bad", detail: `it ${weakness}: PARLEY_AUTH_SECRET` };
+}
+
+export function checkOpenFiles(limit: number | undefined, connectionsMax: number): Finding {
+  const what = "open files";
+  if (limit === undefined) return { what, state: "warn", detail: "the limit is not known here" };
+  const needed = connectionsMax + 1_024;
+  return limit >= needed
+    ? { what, state: "good", detail: `${limit} are allowed` }
+    : {
+        what,
+        state: "warn",
+        detail: `${limit} are allowed, ${needed} are needed for PARLEY_LIMITS_CONNECTIONS_MAX=${connectionsMax}: ulimit -n`,
+      };
+}
+
+/** The soft limit of this process; undefined where the system has no such file. */
+function readFileLimit(): number | undefined {
+  try {
+    const [, limit = ""] = /^Max open files\s+(\S+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
+    return limit === "unlimited" ? Number.POSITIVE_INFINITY : Number.parseInt(limit, 10) || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A clock that was set back shows in files that were written later than now. */
+export function checkClock(folder: string, now: number): Finding {
+  const what = "clock";
+  const shown = new Date(now).toISOString();
+  if (new Date(now).getUTCFullYear() < earliestYear)
+    return { what, state: "bad", detail: `it shows ${shown}: tokens would not be valid yet` };
+  const newest = existsSync(folder) ? readdirSync(folder).map((name) => modifiedAt(path.join(folder, name))) : [];
+  const aheadMs = Math.max(0, ...newest) - now;
+  return aheadMs > clockAheadMs
+    ? {
+        what,
+        state: "warn",
+        detail: `it shows ${shown}, but ${folder} was written to ${Math.round(aheadMs / 1_000)} s later: was it set back?`,
+      }
+    : { what, state: "good", detail: shown };
+}
+
+function modifiedAt(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}

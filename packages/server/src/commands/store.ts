@@ -1,0 +1,33 @@
+import path from "node:path";
+import type { Run } from "./command.ts";
+import { toolSettings } from "./settings.ts";
+
+export const migrate: Run = async (context) => {
+  const { config } = toolSettings(context);
+  const { migrateStore } = await context.compose();
+  await migrateStore(config);
+  context.print(`The store in ${config.store.path} is up to date.`);
+  return 0;
+};
+
+export const backup: Run = async (context) => {
+  const { config } = toolSettings(context);
+  const target = fileOf(context.folder, context.words);
+  const { backupStore } = await context.compose();
+  await backupStore(config, target);
+  context.print(`Copied the store in ${config.store.path} to ${target}.`);
+  return 0;
+};
+
+export const restore: Run = async (context) => {
+  const { config } = toolSettings(context);
+  const source = fileOf(context.folder, context.words);
+  const { restoreStore } = await context.compose();
+  await restoreStore(config, source);
+  context.print(`Restored ${source} into ${config.store.path}. Clients will be told to start over.`);
+  return 0;
+};
+
+function fileOf(folder: string, [file = ""]: readonly string[]): string {
+  return path.resolve(folder, file);
+}

@@ -1,0 +1,158 @@
+import type { Command } from "./command.ts";
+import { describeVersion } from "./version.ts";
+
+const text = { type: "string" } as const;
+const flag = { type: "boolean" } as const;
+const none = {};
+const remote = { url: text, key: text, tenant: text };
+
+/** Every command of `parley`. Each is loaded when it is run. */
+export const commands: readonly Command[] = [
+  {
+    name: "dev",
+    usage: "[--port 3000] [--SETTING VALUE]",
+    summary: "Run a node for development: this machine only, tokens and a demo room included",
+    options: none,
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./serve.ts")).runDevelopment,
+  },
+  {
+    name: "start",
+    usage: "[--config FILE] [--SETTING VALUE]",
+    summary: "Run a node in production",
+    options: none,
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./serve.ts")).runProduction,
+  },
+  {
+    name: "token create",
+    usage: "--user ID [--role ROLE]... [--tenant NAME] [--expires 1h]",
+    summary: "Print a token for a user, signed with the secret",
+    options: { user: text, role: { ...text, multiple: true }, tenant: text, expires: text },
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./token.ts")).createToken,
+  },
+  {
+    name: "token check",
+    usage: "TOKEN",
+    summary: "Say whom a token speaks for, or why it is refused",
+    options: none,
+    words: [1, 1],
+    settings: true,
+    load: async () => (await import("./token.ts")).checkToken,
+  },
+  {
+    name: "token",
+    usage: "--admin",
+    summary: "Print a link to the admin page that works once, for 10 minutes",
+    options: { admin: flag },
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./token.ts")).createAdminLink,
+  },
+  {
+    name: "room create",
+    usage: "ROOM [--access public|members] [--retain ENTRIES] [--tenant NAME] [--url URL --key KEY]",
+    summary: "Create a room, or change its settings",
+    options: { ...remote, access: text, retain: text },
+    words: [1, 1],
+    settings: true,
+    load: async () => (await import("./room.ts")).createRoom,
+  },
+  {
+    name: "room list",
+    usage: "[--tenant NAME] [--url URL --key KEY]",
+    summary: "List all rooms",
+    options: remote,
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./room.ts")).listRooms,
+  },
+  {
+    name: "room delete",
+    usage: "ROOM [--tenant NAME] [--url URL --key KEY]",
+    summary: "Delete a room with all that is in it",
+    options: remote,
+    words: [1, 1],
+    settings: true,
+    load: async () => (await import("./room.ts")).deleteRoom,
+  },
+  {
+    name: "migrate",
+    usage: "",
+    summary: "Bring the store's schema up to date",
+    options: none,
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./store.ts")).migrate,
+  },
+  {
+    name: "backup",
+    usage: "FILE",
+    summary: "Copy the store into a new file, while the node runs or not",
+    options: none,
+    words: [1, 1],
+    settings: true,
+    load: async () => (await import("./store.ts")).backup,
+  },
+  {
+    name: "restore",
+    usage: "FILE",
+    summary: "Put a copy in the place of the store; clients then start over",
+    options: none,
+    words: [1, 1],
+    settings: true,
+    load: async () => (await import("./store.ts")).restore,
+  },
+  {
+    name: "config check",
+    usage: "[--mode development|production]",
+    summary: "Say what is wrong with the settings",
+    options: { mode: text },
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./config.ts")).checkConfig,
+  },
+  {
+    name: "config print",
+    usage: "[--mode development|production]",
+    summary: "Print every setting, and where it comes from",
+    options: { mode: text },
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./config.ts")).printConfig,
+  },
+  {
+    name: "config docs",
+    usage: "",
+    summary: "Print the reference of all settings, as Markdown",
+    options: none,
+    words: [0, 0],
+    settings: false,
+    load: async () => (await import("./config.ts")).printConfigDocs,
+  },
+  {
+    name: "doctor",
+    usage: "",
+    summary: "Check this machine: Node, folder, ports, secret, open files, clock",
+    options: none,
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./doctor.ts")).diagnose,
+  },
+  {
+    name: "version",
+    usage: "",
+    summary: "Print the version",
+    options: none,
+    words: [0, 0],
+    settings: false,
+    load: async () => async (context) => {
+      context.print(describeVersion());
+      return 0;
+    },
+  },
+];
