@@ -1,0 +1,54 @@
+import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
+import { Icon } from "../ui/icons.tsx";
+import { texts } from "../ui/texts.ts";
+import type { ChatSession, ChatUser } from "./chat-session.ts";
+
+// What the server takes.
+const textLengthMax = 16_384;
+
+/** Where a message is written: Enter sends, Shift+Enter begins a line. The draft outlives the page. */
+export function Composer({ session }: { session: ChatSession }): ReactNode {
+  const { user } = session;
+  const [draft, setDraft] = useState(() => sessionStorage.getItem(draftKey(user)) ?? "");
+  useEffect(() => keepDraft(user, draft), [user, draft]);
+  const send = (): void => {
+    if (draft.trim() === "") return;
+    session.send(draft.trim());
+    setDraft("");
+  };
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+    event.preventDefault();
+    send();
+  };
+  const write = (text: string): void => {
+    setDraft(text);
+    if (text !== "") session.typing();
+  };
+  return (
+    <form className="composer" action={send}>
+      <textarea
+        rows={1}
+        dir="auto"
+        value={draft}
+        maxLength={textLengthMax}
+        aria-label={texts.messageLabel(user.roomId)}
+        placeholder={texts.messagePlaceholder}
+        onChange={(event) => write(event.target.value)}
+        onKeyDown={onKeyDown}
+      />
+      <button type="submit" className="send-button" aria-label={texts.send} disabled={draft.trim() === ""}>
+        <Icon name="send" />
+      </button>
+    </form>
+  );
+}
+
+function keepDraft(user: ChatUser, draft: string): void {
+  if (draft === "") sessionStorage.removeItem(draftKey(user));
+  else sessionStorage.setItem(draftKey(user), draft);
+}
+
+function draftKey({ userId, roomId }: ChatUser): string {
+  return `parley:draft:${userId}:${roomId}`;
+}

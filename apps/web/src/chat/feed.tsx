@@ -1,0 +1,155 @@
+import { type KeyboardEvent, type ReactNode, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { Virtualizer, type VirtualizerHandle } from "virtua";
+import { Icon } from "../ui/icons.tsx";
+import { texts } from "../ui/texts.ts";
+import type { ChatSession } from "./chat-session.ts";
+import { Day, MessageRow } from "./message.tsx";
+import { type Row, rowsOf } from "./rows.ts";
+import type { Timeline } from "./timeline.ts";
+import { useFeedScroll } from "./use-feed-scroll.ts";
+
+interface FeedProps {
+  readonly session: ChatSession;
+  readonly timeline: Timeline;
+  readonly shown: boolean;
+}
+
+/** Height of what stands above the first row; the styles say the same. */
+const feedHeadPx = 56;
+
+/** The messages: virtual, so that a long room costs no more than a short one; each can be focused. */
+export function Feed({ session, timeline, shown }: FeedProps): ReactNode {
+  const { userId, roomId } = session.user;
+  const rows = useMemo(() => rowsOf(timeline, userId), [timeline, userId]);
+  const list = useRef<VirtualizerHandle>(null);
+  const scroller = useRef<HTMLDivElement>(null);
+  const scroll = useFeedScroll({ rows, list, older: timeline.older, shown, onNearStart: () => session.loadOlder() });
+  const focus = useRowFocus(rows, list, scroller);
+  const total = timeline.older === "none" ? rows.length : -1;
+  return (
+    <div className="feed-frame">
+      <div className="feed-scroller" ref={scroller}>
+        <FeedHead session={session} timeline={timeline} />
+        <div className="feed-space" />
+        {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- its articles take the focus. */}
+        <div
+          role="feed"
+          aria-label={texts.feedLabel(roomId)}
+          aria-busy={timeline.older === "loading"}
+          onKeyDown={focus.onKeyDown}
+        >
+          <Virtualizer
+            ref={list}
+            scrollRef={scroller}
+            startMargin={feedHeadPx}
+            data={rows}
+            shift={timeline.prepended}
+            keepMounted={focus.index < 0 ? [] : [focus.index]}
+            onScroll={scroll.onScroll}
+            onResize={scroll.onResize}
+          >
+            {(row: Row, index: number) => (
+              <MessageRow
+                key={row.key}
+                row={row}
+                session={session}
+                place={index + 1}
+                total={total}
+                focusable={index === focus.index}
+                onFocus={() => focus.onFocus(row.key)}
+              />
+            )}
+          </Virtualizer>
+        </div>
+      </div>
+      {scroll.floatingDay !== undefined && (
+        <p className="floating-day" aria-hidden="true">
+          <Day at={scroll.floatingDay} />
+        </p>
+      )}
+      {!scroll.atEnd && <ToLatestButton count={scroll.newCount} onClick={scroll.toLatest} />}
+    </div>
+  );
+}
+
+function ToLatestButton({ count, onClick }: { count: number; onClick: () => void }): ReactNode {
+  return (
+    <button type="button" className="to-latest" aria-label={texts.toLatest} onClick={onClick}>
+      <Icon name="down" />
+      {count > 0 && <span>{texts.newMessages(count)}</span>}
+    </button>
+  );
+}
+
+function FeedHead({ session, timeline }: { session: ChatSession; timeline: Timeline }): ReactNode {
+  return (
+    <div className="feed-head">
+      {!timeline.loaded && <p>{texts.loading}</p>}
+      {timeline.older === "loading" && <p>{texts.loadingOlder}</p>}
+      {timeline.older === "failed" && (
+        <p>
+          {texts.olderFailed}{" "}
+          <button type="button" className="quiet-button" onClick={() => session.loadOlder()}>
+            {texts.tryAgain}
+          </button>
+        </p>
+      )}
+      {timeline.loaded && timeline.older === "none" && (
+        <p>{timeline.messages.length + timeline.outgoing.length === 0 ? texts.empty : texts.beginning}</p>
+      )}
+    </div>
+  );
+}
+
+interface RowFocus {
+  /** The one row that Tab reaches; −1 without rows. */
+  readonly index: number;
+  readonly onFocus: (key: string) => void;
+  readonly onKeyDown: (event: KeyboardEvent) => void;
+}
+
+/** Arrows, Home and End move the focus from row to row, also to rows that are not rendered yet. */
+function useRowFocus(
+  rows: readonly Row[],
+  list: React.RefObject<VirtualizerHandle | null>,
+  scroller: React.RefObject<HTMLDivElement | null>,
+): RowFocus {
+  const [focused, setFocused] = useState<string>();
+  const moving = useRef(false);
+  const known = focused === undefined ? -1 : rows.findIndex((row) => row.key === focused);
+  const index = known < 0 ? rows.length - 1 : known;
+  useLayoutEffect(() => {
+    if (!moving.current || focused === undefined) return;
+    moving.current = false;
+    scroller.current
+      ?.querySelector<HTMLElement>(`article[data-key="${CSS.escape(focused)}"]`)
+      ?.focus({ preventScroll: true });
+  }, [focused, scroller]);
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const wanted = wantedIndex(event.key, index, rows.length);
+    const key = wanted === undefined ? undefined : rows[wanted]?.key;
+    if (wanted === undefined || key === undefined) return;
+    event.preventDefault();
+    moving.current = true;
+    list.current?.scrollToIndex(wanted, { align: "nearest" });
+    setFocused(key);
+  };
+  return { index, onFocus: setFocused, onKeyDown };
+}
+
+function wantedIndex(key: string, index: number, count: number): number | undefined {
+  switch (key) {
+    case "ArrowUp":
+    case "PageUp":
+      return Math.max(0, index - 1);
+    case "ArrowDown":
+    case "PageDown":
+      return Math.min(count - 1, index + 1);
+    case "Home":
+      return 0;
+    case "End":
+      return count - 1;
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,73 @@
+import { type KeyboardEvent, type ReactNode, useRef } from "react";
+import { Avatar } from "../ui/avatar.tsx";
+import { ConnectionBanner } from "../ui/connection-banner.tsx";
+import { ConnectionDot } from "../ui/connection-dot.tsx";
+import { texts } from "../ui/texts.ts";
+import type { ChatSession } from "./chat-session.ts";
+import { Composer } from "./composer.tsx";
+import { Feed } from "./feed.tsx";
+import { AnnouncementBanner, Notices } from "./notices.tsx";
+import { People } from "./people.tsx";
+import { useChat } from "./use-chat.ts";
+
+/** One user's window: who is here, the feed, and where to write. */
+export function ChatWindow({ session, shown }: { session: ChatSession; shown: boolean }): ReactNode {
+  const state = useChat(session);
+  const { userId } = session.user;
+  const frame = useRef<HTMLElement>(null);
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (event.key !== "Escape" || event.nativeEvent.isComposing) return;
+    const uppermost = state.announcement ?? state.notices.at(-1);
+    if (uppermost !== undefined) session.dismiss(uppermost.key);
+    else otherPlace(frame.current)?.focus();
+  };
+  return (
+    // oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- Esc works wherever the focus is in it.
+    <section ref={frame} className="window" data-shown={shown} aria-label={userId} onKeyDown={onKeyDown}>
+      <header className="window-head">
+        <Avatar userId={userId} size="large" />
+        <div>
+          <h2 className="window-name">{userId}</h2>
+          <ConnectionDot state={state.connection} />
+        </div>
+        <People people={state.people} count={state.peopleCount} />
+      </header>
+      <ConnectionBanner state={state.connection} onRetry={() => session.retryNow()} />
+      <AnnouncementBanner announcement={state.announcement} onDismiss={(key) => session.dismiss(key)} />
+      {state.roomError !== undefined && (
+        <p className="room-error" role="alert">
+          {texts.roomClosed(state.roomError.message)}
+        </p>
+      )}
+      <Feed session={session} timeline={state.timeline} shown={shown} />
+      <p className="typing" aria-live="off">
+        {state.typing.length > 0 && <TypingDots />}
+        {state.typing.length > 0 && texts.typing(state.typing)}
+      </p>
+      <Composer session={session} />
+      <Notices notices={state.notices} onDismiss={(key) => session.dismiss(key)} />
+      <p className="visually-hidden" aria-live="polite">
+        {state.heard !== undefined && (
+          <span key={state.heardCount}>{texts.said(state.heard.userId, state.heard.text)}</span>
+        )}
+      </p>
+    </section>
+  );
+}
+
+function TypingDots(): ReactNode {
+  return (
+    <span className="typing-dots" aria-hidden="true">
+      <i />
+      <i />
+      <i />
+    </span>
+  );
+}
+
+/** From the composer to the feed, and back. */
+function otherPlace(frame: HTMLElement | null): HTMLElement | null {
+  const composer = frame?.querySelector<HTMLElement>(".composer textarea") ?? null;
+  if (document.activeElement !== composer) return composer;
+  return frame?.querySelector<HTMLElement>("article[tabindex='0']") ?? null;
+}

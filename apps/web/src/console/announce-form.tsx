@@ -1,0 +1,49 @@
+import { type AdminClient, ParleyError } from "@parley/client";
+import { type ReactNode, useActionState } from "react";
+import { Icon } from "../ui/icons.tsx";
+import { texts } from "../ui/texts.ts";
+
+type Result =
+  | { readonly kind: "none" | "done" }
+  | { readonly kind: "failed"; readonly text: string; readonly reason: string };
+
+/** Tells everyone. What failed stays in the field. */
+export function AnnounceForm({ client, connected }: { client: AdminClient; connected: boolean }): ReactNode {
+  const announce = async (_before: Result, data: FormData): Promise<Result> => {
+    const text = data.get("message");
+    if (typeof text !== "string" || text.trim() === "") return { kind: "none" };
+    try {
+      await client.announce(text.trim());
+      return { kind: "done" };
+    } catch (error) {
+      return { kind: "failed", text, reason: error instanceof ParleyError ? error.message : String(error) };
+    }
+  };
+  const [result, submit, pending] = useActionState(announce, { kind: "none" });
+  return (
+    <section className="announce" aria-labelledby="announce-title">
+      <h2 id="announce-title">{texts.announceTitle}</h2>
+      <p className="announce-hint">{texts.announceHint}</p>
+      <form action={submit}>
+        <textarea
+          name="message"
+          rows={3}
+          required
+          maxLength={4_000}
+          dir="auto"
+          aria-label={texts.announceLabel}
+          placeholder={texts.announceLabel}
+          defaultValue={result.kind === "failed" ? result.text : ""}
+        />
+        <button type="submit" className="strong-button" disabled={pending || !connected}>
+          <Icon name="megaphone" />
+          {texts.announce}
+        </button>
+      </form>
+      <output className="announce-result" data-kind={result.kind}>
+        {!pending && result.kind === "done" && texts.announced}
+        {!pending && result.kind === "failed" && texts.announceFailed(result.reason)}
+      </output>
+    </section>
+  );
+}

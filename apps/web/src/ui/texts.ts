@@ -1,0 +1,208 @@
+/** Every text of the pages, in one place per language. Functions take what is filled in. */
+export interface Texts {
+  readonly language: string;
+  readonly you: string;
+  readonly loading: string;
+  readonly messageLabel: (room: string) => string;
+  readonly messagePlaceholder: string;
+  readonly send: string;
+  readonly feedLabel: (room: string) => string;
+  readonly empty: string;
+  readonly beginning: string;
+  readonly loadingOlder: string;
+  readonly olderFailed: string;
+  readonly tryAgain: string;
+  readonly sending: string;
+  readonly sent: string;
+  readonly failed: (reason: string) => string;
+  readonly retry: string;
+  readonly discard: string;
+  readonly edited: string;
+  readonly deleted: string;
+  readonly toLatest: string;
+  readonly newMessages: (count: number) => string;
+  readonly typing: (names: readonly string[]) => string;
+  readonly here: (count: number) => string;
+  readonly connecting: string;
+  readonly connected: string;
+  readonly waiting: string;
+  readonly retriesIn: (seconds: number) => string;
+  readonly retryNow: string;
+  readonly ended: (reason: string) => string;
+  readonly reload: string;
+  readonly roomClosed: (reason: string) => string;
+  readonly announcement: string;
+  readonly notification: (name: string) => string;
+  readonly dismiss: string;
+  readonly said: (name: string, text: string) => string;
+  readonly today: string;
+  readonly yesterday: string;
+  readonly chooseUser: string;
+  readonly unread: (count: number) => string;
+  readonly formIntro: string;
+  readonly token: string;
+  readonly room: string;
+  readonly enter: string;
+  readonly console: string;
+  readonly consoleLocked: string;
+  readonly consoleLockedHint: string;
+  readonly linkRefused: (reason: string) => string;
+  readonly figures: string;
+  readonly figuresStale: string;
+  readonly announceTitle: string;
+  readonly announceHint: string;
+  readonly announceLabel: string;
+  readonly announce: string;
+  readonly announced: string;
+  readonly announceFailed: (reason: string) => string;
+  readonly perSecond: string;
+  readonly figureNames: Readonly<Record<string, string>>;
+}
+
+const english: Texts = {
+  language: "en",
+  you: "You",
+  loading: "Loading …",
+  messageLabel: (room) => `Message to ${room}`,
+  messagePlaceholder: "Write a message",
+  send: "Send",
+  feedLabel: (room) => `Messages in ${room}`,
+  empty: "Nothing has been said here yet. Say hello.",
+  beginning: "The beginning of this room",
+  loadingOlder: "Loading earlier messages …",
+  olderFailed: "Earlier messages could not be loaded.",
+  tryAgain: "Try again",
+  sending: "Sending",
+  sent: "Sent",
+  failed: (reason) => `Not sent: ${reason}`,
+  retry: "Send again",
+  discard: "Discard",
+  edited: "edited",
+  deleted: "This message was deleted",
+  toLatest: "To the latest message",
+  newMessages: (count) => (count === 1 ? "1 new message" : `${count} new messages`),
+  typing: (names) =>
+    names.length > 2
+      ? "Several people are writing …"
+      : `${names.join(" and ")} ${names.length === 1 ? "is" : "are"} writing …`,
+  here: (count) => `${count} here`,
+  connecting: "Connecting …",
+  connected: "Connected",
+  waiting: "The connection is lost. What you send is kept.",
+  retriesIn: (seconds) => (seconds === 0 ? "Trying again now" : `Next try in ${seconds} s`),
+  retryNow: "Try now",
+  ended: (reason) => `The connection has ended: ${reason}`,
+  reload: "Reload",
+  roomClosed: (reason) => `This room is closed to you: ${reason}`,
+  announcement: "Announcement",
+  notification: (name) => `Notification: ${name}`,
+  dismiss: "Dismiss",
+  said: (name, text) => `${name} said: ${text}`,
+  today: "Today",
+  yesterday: "Yesterday",
+  chooseUser: "Whose window to show",
+  unread: (count) => `${count} unread`,
+  formIntro: "Enter a token and a room to join the conversation.",
+  token: "Token",
+  room: "Room",
+  enter: "Join",
+  console: "Console",
+  consoleLocked: "This console opens with a one-time link.",
+  consoleLockedHint: "The server prints it at start. `parley token --admin` makes another.",
+  linkRefused: (reason) => `The link was refused: ${reason}`,
+  figures: "This node",
+  figuresStale: "These figures are from before the connection was lost.",
+  announceTitle: "Announce",
+  announceHint: "Reaches everyone: at once who is connected, on return who is not.",
+  announceLabel: "What everyone should know",
+  announce: "Announce to everyone",
+  announced: "Announced.",
+  announceFailed: (reason) => `Not announced: ${reason}`,
+  perSecond: "per second",
+  figureNames: {
+    connections: "Connections",
+    sockets: "Sockets",
+    users: "Users",
+    feeds: "Rooms followed",
+    subscribers: "Subscriptions",
+    detachedSessions: "Sessions kept for return",
+    appendedTotal: "Entries committed",
+    deliveredTotal: "Entries delivered",
+    uptimeSeconds: "Uptime",
+    node: "Node",
+  },
+};
+
+const chinese: Texts = {
+  language: "zh",
+  you: "你",
+  loading: "正在加载…",
+  messageLabel: (room) => `发送到 ${room} 的消息`,
+  messagePlaceholder: "写消息",
+  send: "发送",
+  feedLabel: (room) => `${room} 的消息`,
+  empty: "这里还没有消息。打个招呼吧。",
+  beginning: "房间的开头",
+  loadingOlder: "正在加载更早的消息…",
+  olderFailed: "无法加载更早的消息。",
+  tryAgain: "重试",
+  sending: "发送中",
+  sent: "已发送",
+  failed: (reason) => `未发送：${reason}`,
+  retry: "重新发送",
+  discard: "丢弃",
+  edited: "已编辑",
+  deleted: "此消息已删除",
+  toLatest: "到最新消息",
+  newMessages: (count) => `${count} 条新消息`,
+  typing: (names) => (names.length > 2 ? "多人正在输入…" : `${names.join("、")} 正在输入…`),
+  here: (count) => `${count} 人在线`,
+  connecting: "正在连接…",
+  connected: "已连接",
+  waiting: "连接已断开。你发送的消息会保留。",
+  retriesIn: (seconds) => (seconds === 0 ? "正在重试" : `${seconds} 秒后重试`),
+  retryNow: "立即重试",
+  ended: (reason) => `连接已结束：${reason}`,
+  reload: "重新加载",
+  roomClosed: (reason) => `你不能再进入此房间：${reason}`,
+  announcement: "公告",
+  notification: (name) => `通知：${name}`,
+  dismiss: "关闭",
+  said: (name, text) => `${name} 说：${text}`,
+  today: "今天",
+  yesterday: "昨天",
+  chooseUser: "显示谁的窗口",
+  unread: (count) => `${count} 条未读`,
+  formIntro: "输入令牌和房间以加入对话。",
+  token: "令牌",
+  room: "房间",
+  enter: "加入",
+  console: "控制台",
+  consoleLocked: "控制台需要一次性链接才能打开。",
+  consoleLockedHint: "服务器启动时会打印它。`parley token --admin` 可以生成新的链接。",
+  linkRefused: (reason) => `链接被拒绝：${reason}`,
+  figures: "本节点",
+  figuresStale: "这些数字来自连接断开之前。",
+  announceTitle: "公告",
+  announceHint: "发给所有人：在线的人立即收到，离线的人回来时收到。",
+  announceLabel: "所有人都应该知道的事",
+  announce: "向所有人公告",
+  announced: "已公告。",
+  announceFailed: (reason) => `未公告：${reason}`,
+  perSecond: "每秒",
+  figureNames: {
+    connections: "连接",
+    sockets: "套接字",
+    users: "用户",
+    feeds: "关注的房间",
+    subscribers: "订阅",
+    detachedSessions: "等待返回的会话",
+    appendedTotal: "已提交条目",
+    deliveredTotal: "已投递条目",
+    uptimeSeconds: "运行时间",
+    node: "节点",
+  },
+};
+
+/** By the browser's language; English where there is no translation. */
+export const texts: Texts = navigator.language.toLowerCase().startsWith("zh") ? chinese : english;
