@@ -22,7 +22,7 @@ const bytes = (fallback: number, min: number) => z.int().min(min).max(1_073_741_
 const perSecond = (fallback: number) => z.number().positive().max(1_000_000).default(fallback);
 
 /** Algorithms that a token may be signed with. `none` is not among them and never will be. */
-export const tokenAlgorithms = [
+const tokenAlgorithms = [
   "HS256",
   "HS384",
   "HS512",

@@ -14,7 +14,7 @@ import {
 } from "./token-claims.ts";
 import type { TokenVerifier } from "./token-verifier.ts";
 
-export type { AuthenticationRefusal, AuthenticationResult } from "./token-claims.ts";
+export type { AuthenticationResult } from "./token-claims.ts";
 export { createTokenVerifier, type TokenVerifier } from "./token-verifier.ts";
 export { mintToken } from "./token-mint.ts";
 

@@ -113,7 +113,7 @@ function readRoles(names: readonly string[], claims: object): readonly string[] 
 }
 
 /** `name` as a whole first (names such as `https://app.example/roles` have dots), then as a path into objects. */
-export function claimAt(claims: object, name: string): unknown {
+function claimAt(claims: object, name: string): unknown {
   if (Object.hasOwn(claims, name)) return ownValue(claims, name);
   let value: unknown = claims;
   for (const part of name.split(".")) value = ownValue(value, part);

@@ -18,7 +18,7 @@ export interface TokenVerifierOptions {
   readonly onKeysFailure?: (error: unknown) => void;
 }
 
-export const tokenLengthMax = 16_384;
+const tokenLengthMax = 16_384;
 const rememberedMsMax = 5 * 60_000;
 
 /** Verifies by the shared secret (HS algorithms) and by the JWKS (all others), as `auth` says. */

@@ -41,7 +41,7 @@ interface RouteDefinition<Params extends z.ZodType, Query extends z.ZodType, Bod
   }) => unknown;
 }
 
-export const refusalSchema = z.object({
+const refusalSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), retryAfterMs: z.number().optional() }),
 });
 

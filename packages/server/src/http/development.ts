@@ -7,7 +7,7 @@ import { mintToken } from "../gateway/token-mint.ts";
 
 /** The room that development mode opens to every user, and the two users of its page. */
 export const developmentRoom = "room-123";
-export const developmentUsers = ["alice", "bob"] as const;
+const developmentUsers = ["alice", "bob"] as const;
 
 const tokenLifetimeSeconds = 7 * 86_400;
 

@@ -26,7 +26,7 @@ const messages: Readonly<Record<string, Refusal>> = {
 const nothingHere: Refusal = { code: "not_found", message: "there is nothing here" };
 
 /** The refusal that an error stands for; undefined for one that nobody expected. */
-export function refusalOf(error: unknown): Refusal | undefined {
+function refusalOf(error: unknown): Refusal | undefined {
   if (error instanceof RefusalError) return error.toRefusal();
   if (error instanceof StoreUnavailable)
     return { code: "store_unavailable", message: "the store is away; repeat the request later" };

@@ -62,7 +62,7 @@ export async function startHttp(
 }
 
 /** The port for clients: the chat page and `/socket.io/`. */
-export async function startPublic(options: PublicOptions): Promise<HttpServer> {
+async function startPublic(options: PublicOptions): Promise<HttpServer> {
   const { config, clock, log, metrics } = options;
   const app = createApp(config, log, metrics);
   if (config.mode === "development" && config.auth.secret !== undefined)
