@@ -13,6 +13,10 @@ test("an offset is read back whatever the room is called", () => {
   );
 });
 
+test("the offset of a page of history has the page's number behind it", () => {
+  expect(parseOffset("a:b:e1:7/3")).toEqual({ log: "a:b", position: { epoch: "e1", seq: 7 } });
+});
+
 test("anything else is no offset", () => {
   const values = [
     undefined,

@@ -9,10 +9,13 @@ export interface Place {
 export const announcementsLog = "@announcements";
 export const inboxPrefix = "@user:";
 
-// Read from the right: the name of a log may contain colons.
+// Read from the right: the name of a log may contain colons. A page of history has its number behind a slash.
 const offsetForm = /^(.+):([A-Za-z0-9._-]+):(\d{1,15})(?:\/\d{1,15})?$/s;
 
-/** Reads an offset, `roomId:epoch:seq`: what the server puts after the arguments of an entry; after a page of history, with its number behind a slash. Undefined for anything else. */
+/**
+ * Reads an offset, which the server puts after the arguments of an entry, `roomId:epoch:seq`, and of a page of history,
+ * `roomId:epoch:seq/page`. Undefined for anything else.
+ */
 export function parseOffset(offset: unknown): Place | undefined {
   const parts = typeof offset === "string" ? offsetForm.exec(offset) : null;
   const [, log, epoch, seq] = parts ?? [];
