@@ -130,7 +130,7 @@ const limitsSection = z.strictObject({
   ),
   userEventsBurst: setting(count(400), "Events that all connections of one user may send at once."),
   pendingRequestsMax: setting(count(1_024, 1_000_000), "Requests of one connection that may wait at once."),
-  tailBytesMax: setting(bytes(1_048_576, 65_536), "Bytes of recent entries that a node keeps ready per room."),
+  tailBytesMax: setting(bytes(262_144, 65_536), "Bytes of recent entries that a node keeps ready per room."),
   catchUpMax: setting(count(100_000), "Entries that a returning client may be behind in a room before it starts over."),
   presenceListMax: setting(count(100, 10_000), "Users that presence lists by id; above it a count is given."),
   historyPageBytesMax: setting(bytes(65_536, 4_096), "Bytes of one page of history, about; at least one message."),

@@ -12,9 +12,12 @@ export interface Composition {
     config: Config,
     options: { readonly log: Log; readonly adminSecret: string },
   ) => Promise<RunningNode>;
-  /** Copies a store, running or not, into a new file. Errors: rejects when the file exists, or there is no store. */
+  /** Copies a store, running or not, into a new file. Errors: rejects with `BackupRefused`. */
   readonly backupStore: (config: Config, target: string) => Promise<void>;
-  /** Puts a copy in the place of the store, under a new generation. Errors: as `startNode`, and when the source is none. */
+  /**
+   * Makes the store from a copy, under a new generation, in a folder that holds none.
+   * Errors: rejects with `BackupRefused`, `StoreLocked` or `StoreUnusable`.
+   */
   readonly restoreStore: (config: Config, source: string) => Promise<void>;
   /** Brings the store's schema up to date, creating the store when there is none. Errors: as `startNode`. */
   readonly migrateStore: (config: Config) => Promise<void>;

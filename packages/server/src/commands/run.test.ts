@@ -278,25 +278,18 @@ test("migrate, backup and restore name the folder and the file", async () => {
 });
 
 describe("dev", () => {
-  test("prints the addresses, two tokens and a curl, opens the room, and stops when it is told to", async () => {
+  test("prints the addresses, two tokens and a curl, and stops when it is told to", async () => {
     await using node = await startHttpNode();
-    node.fail(undefined);
     let stops = 0;
-    const startNode: Composition["startNode"] = async (config) => ({
+    const startNode: Composition["startNode"] = async () => ({
       publicUrl: node.publicUrl,
       internalUrl: node.internalUrl,
-      operations: {
-        ...node.operations,
-        room: async () => {
-          throw new RefusalError("not_found", `no room in ${config.store.path}`);
-        },
-      },
+      operations: node.operations,
       stop: async () => void (stops += 1),
     });
     const { code, output } = await parley(["dev", "--log-level", "silent"], { composition: { startNode } });
     expect(code).toBe(0);
     expect(stops).toBe(1);
-    expect(node.calls).toEqual([["putRoom", { roomId: "room-123", access: "public" }]]);
     expect(output).toContain(`Chat     ${node.publicUrl}/`);
     expect(output).toContain(`Admin    ${node.internalUrl}/admin#ticket=`);
     expect(output).toContain(`API      ${node.internalUrl}/api/v1`);

@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { ConfigError } from "../config.ts";
 import { flagAliases } from "../config-layers.ts";
 import { listSettings, nearestName } from "../config-settings.ts";
-import { StoreLocked, StoreUnavailable, StoreUnusable } from "../store/store.ts";
+import { BackupRefused, StoreLocked, StoreUnavailable, StoreUnusable } from "../store/store.ts";
 import { type Command, type CommandContext, CommandFailed, type CommandOptions, UsageError } from "./command.ts";
 import { commands } from "./table.ts";
 import { describeVersion } from "./version.ts";
@@ -152,6 +152,7 @@ function explain({ name, usage }: Command, error: unknown): readonly string[] | 
     error instanceof StoreLocked ||
     error instanceof StoreUnusable ||
     error instanceof StoreUnavailable ||
+    error instanceof BackupRefused ||
     error instanceof CommandFailed
   ) {
     return [`parley ${name}: ${error.message}`];

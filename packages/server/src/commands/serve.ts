@@ -1,7 +1,6 @@
-import { RefusalError } from "@parley/protocol";
 import type { Mode } from "../config.ts";
 import { systemClock } from "../core/clock.ts";
-import { createDevelopmentSession, developmentRoom } from "../http/development.ts";
+import { createDevelopmentSession } from "../http/development.ts";
 import { createLog } from "../log.ts";
 import { renderBanner } from "./banner.ts";
 import type { CommandContext, Run, RunningNode } from "./command.ts";
@@ -11,7 +10,6 @@ import { readVersion } from "./version.ts";
 
 export const runDevelopment: Run = (context) =>
   serve(context, "development", async (node, { config, adminSecret }) => {
-    await openRoom(node);
     const session =
       config.auth.secret === undefined ? undefined : await createDevelopmentSession(config.auth, systemClock);
     const lines = renderBanner({
@@ -52,16 +50,6 @@ async function serve(
   }
   log.info({}, "node_stopped");
   return 0;
-}
-
-// The room of the page and of the examples, open to every user.
-async function openRoom({ operations }: RunningNode): Promise<void> {
-  try {
-    await operations.room({ roomId: developmentRoom });
-  } catch (error) {
-    if (!(error instanceof RefusalError) || error.code !== "not_found") throw error;
-    await operations.putRoom({ roomId: developmentRoom, access: "public" });
-  }
 }
 
 function untilAborted(signal: AbortSignal): Promise<void> {

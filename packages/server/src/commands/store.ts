@@ -1,9 +1,10 @@
 import path from "node:path";
-import type { Run } from "./command.ts";
-import { toolSettings } from "./settings.ts";
+import type { Config } from "../config.ts";
+import type { CommandContext, Run } from "./command.ts";
+import { load } from "./settings.ts";
 
 export const migrate: Run = async (context) => {
-  const { config } = toolSettings(context);
+  const config = settingsOf(context);
   const { migrateStore } = await context.compose();
   await migrateStore(config);
   context.print(`The store in ${config.store.path} is up to date.`);
@@ -11,7 +12,7 @@ export const migrate: Run = async (context) => {
 };
 
 export const backup: Run = async (context) => {
-  const { config } = toolSettings(context);
+  const config = settingsOf(context);
   const target = fileOf(context.folder, context.words);
   const { backupStore } = await context.compose();
   await backupStore(config, target);
@@ -20,13 +21,18 @@ export const backup: Run = async (context) => {
 };
 
 export const restore: Run = async (context) => {
-  const { config } = toolSettings(context);
+  const config = settingsOf(context);
   const source = fileOf(context.folder, context.words);
   const { restoreStore } = await context.compose();
   await restoreStore(config, source);
   context.print(`Restored ${source} into ${config.store.path}. Clients will be told to start over.`);
   return 0;
 };
+
+// No secret is needed for these, so none is made.
+function settingsOf(context: CommandContext): Config {
+  return load(context, "production", false).config;
+}
 
 function fileOf(folder: string, [file = ""]: readonly string[]): string {
   return path.resolve(folder, file);

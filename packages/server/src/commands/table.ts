@@ -101,7 +101,7 @@ export const commands: readonly Command[] = [
   {
     name: "restore",
     usage: "FILE",
-    summary: "Put a copy in the place of the store; clients then start over",
+    summary: "Make the store from a copy, in a folder that holds none; clients then start over",
     options: none,
     words: [1, 1],
     settings: true,
