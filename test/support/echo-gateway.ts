@@ -109,6 +109,7 @@ export async function startEchoServer(
     ]),
     onClosed: (reason) => {
       closed.push(reason);
+      options.onClosed?.(reason);
     },
   });
   const http = createServer((_request, response) => {

@@ -104,3 +104,10 @@ export class SimulatedClock implements Clock {
 async function microtasks(): Promise<void> {
   for (let depth = 0; depth < 16; depth++) await Promise.resolve();
 }
+
+/** Simulated time beside real sockets: timers stand still until they are advanced, turns of the event loop are real. */
+export class SimulatedTimers extends SimulatedClock {
+  override immediate(callback: () => void): void {
+    setImmediate(callback);
+  }
+}

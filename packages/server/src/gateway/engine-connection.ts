@@ -3,7 +3,7 @@ import type { CloseReason, Connection, ConnectionEvents } from "./connection.ts"
 import type { Handshake } from "./handshake.ts";
 import type { TimerWheel, WheelItem } from "./heartbeat.ts";
 import type { GatewaySettings } from "./settings.ts";
-import { packetType, type Transport, type TransportOwner } from "./transport.ts";
+import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
 
 const pingFrame = textFrame("2");
 const pingFrames: readonly Buffer[] = [pingFrame];
@@ -101,8 +101,7 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
 
   close(reason: CloseReason): void {
     if (this.transport === null) return;
-    const gone = reason === "ping_timeout" || reason === "transport_error";
-    this.#closed(reason, gone ? "abort" : "orderly");
+    this.#closed(reason, endingOf(reason));
   }
 
   /** It has joined a namespace: it may stay. */
@@ -208,7 +207,7 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
     else this.#pingEarly();
   }
 
-  #closed(reason: CloseReason, how: "orderly" | "abort" | "ended"): void {
+  #closed(reason: CloseReason, how: Ending | "ended"): void {
     const { transport, events } = this;
     if (transport === null) return;
     this.transport = null;
@@ -226,5 +225,26 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
     // A later time is found out when the wheel comes by; only an earlier one must move the record.
     if (this.wheelSlot >= 0 && this.dueTick <= tick) return;
     wheel.schedule(this, tick);
+  }
+}
+
+function endingOf(reason: CloseReason): Ending {
+  switch (reason) {
+    case "ping_timeout":
+    case "transport_error":
+      return "abort";
+    case "parse_error":
+    case "payload_too_large":
+    case "too_many_requests":
+      return "refused";
+    case "client_closed":
+    case "connect_timeout":
+    case "overloaded":
+    case "superseded":
+    case "server_closing":
+    case "kicked":
+    case "token_expired":
+    case "access_lost":
+      return "orderly";
   }
 }

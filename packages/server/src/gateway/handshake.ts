@@ -87,7 +87,7 @@ export function isOriginAllowed(headers: IncomingHttpHeaders, origins: GatewaySe
 
 /** CORS with credentials: the origin is reflected, for `*` would forbid cookies. */
 export function corsHeaders(headers: IncomingHttpHeaders): Record<string, string> {
-  if (headers.origin === undefined) return {};
+  if (headers.origin === undefined || !reflectable.test(headers.origin)) return {};
   return {
     "Access-Control-Allow-Origin": headers.origin,
     "Access-Control-Allow-Credentials": "true",

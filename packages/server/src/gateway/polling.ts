@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { textFrame } from "../core/frame.ts";
 import { corsHeaders, type EngineError, engineErrors } from "./handshake.ts";
 import { decodePayload, encodePayload, readBody } from "./payload.ts";
-import { packetType, type Transport, type TransportOwner } from "./transport.ts";
+import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
 
 const closeFrame = textFrame("1");
 const noopFrame = textFrame("6");
@@ -70,7 +70,7 @@ export class PollingTransport implements Transport {
     });
   }
 
-  end(how: "orderly" | "abort"): void {
+  end(how: Ending): void {
     if (this.#owner === null) return;
     this.#owner = null;
     this.#cancelProbe?.();
@@ -216,7 +216,9 @@ export function refuseRequest(
   const body = Buffer.from(JSON.stringify(error));
   // Why: the rest of a body that nobody wants is not worth reading.
   const ending = request.complete || request.method === "GET" ? {} : { Connection: "close" };
-  response.writeHead(status, { ...headersOf(request.headers, "application/json", body), ...ending });
+  // Why without: a page of a forbidden origin may not even read why.
+  const headers = status === 403 ? {} : request.headers;
+  response.writeHead(status, { ...headersOf(headers, "application/json", body), ...ending });
   response.end(body);
 }
 

@@ -10,9 +10,15 @@ export interface Transport {
   bufferedBytes(): number;
   /** Ready frames, in order, as one write. Does nothing once the end began. */
   write(frames: readonly Buffer[]): void;
-  /** Ends it: after what was written has gone out (`orderly`), or at once. Nothing is reported to the owner after it. */
-  end(how: "orderly" | "abort"): void;
+  /** Ends it. Nothing is reported to the owner after it. */
+  end(how: Ending): void;
 }
+
+/**
+ * `orderly`: after what was written has gone out. `refused`: as well, but nothing is kept for a client that broke the
+ * rules. `abort`: at once, for one that is gone.
+ */
+export type Ending = "orderly" | "refused" | "abort";
 
 /** Who gets what a transport reads: a connection, or the probe of an upgrade. */
 export interface TransportOwner {

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { WebSocket, WebSocketServer } from "ws";
 import type { CloseReason } from "./connection.ts";
 import type { GatewaySettings } from "./settings.ts";
-import { packetType, type Transport, type TransportOwner } from "./transport.ts";
+import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
 
 /** Pongs are not worth more memory than this to a client that does not read them. */
 const unreadBytesForPongs = 16_384;
@@ -41,10 +41,10 @@ export class EngineWebSocket extends WebSocket implements Transport {
     wire.uncork();
   }
 
-  end(how: "orderly" | "abort"): void {
+  end(how: Ending): void {
     this.owner = null;
-    if (how === "orderly") this.close(1000);
-    else this.terminate();
+    if (how === "abort") this.terminate();
+    else this.close(how === "orderly" ? 1000 : 1008);
   }
 
   /** Begins to read for an owner, who is told of everything from the first byte on. */
