@@ -86,7 +86,9 @@ export async function startInternal(options: InternalOptions): Promise<HttpServe
       reply.type(metrics.contentType).send(await metrics.text()),
     );
     routes.get("/api/openapi.json", { schema: { hide: true } }, () => app.swagger());
-    routes.get("/", { schema: { hide: true } }, (_request, reply) => reply.redirect("/admin"));
+    // Relative, like the page's own links: a proxy may serve all this below a path.
+    routes.get("/", { schema: { hide: true } }, (_request, reply) => reply.redirect("admin"));
+    routes.get("/admin/", { schema: { hide: true } }, (_request, reply) => reply.redirect("../admin"));
   });
   await serveWeb(app, options.webFolder ?? findWebFolder(), "/admin", "admin.html");
   return listen(app, config, "internal", (server) => options.attachInternal(server));
@@ -98,7 +100,7 @@ function createApp(config: Config, log: Log, metrics: Metrics): FastifyInstance 
     // A slow sender holds a request no longer than this; answers may take their time (polling does).
     requestTimeout: 30_000,
     keepAliveTimeout: 72_000,
-    routerOptions: { maxParamLength: 1_024, ignoreTrailingSlash: true },
+    routerOptions: { maxParamLength: 1_024 },
     frameworkErrors: (_error, _request, reply) => {
       void sendRefusal(reply, { code: "bad_request", message: "the path cannot be read" });
     },
