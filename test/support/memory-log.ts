@@ -1,6 +1,6 @@
 import { deletedMessage, editedMessage } from "../../packages/server/src/core/entry-data.ts";
 import type { Entry, Epoch, LogState, Millis, Seq } from "../../packages/server/src/core/log.ts";
-import { isStorableData } from "../../packages/server/src/store/append-check.ts";
+import { isErasable, isStorableData } from "../../packages/server/src/store/append-check.ts";
 import type {
   Append,
   AppendResult,
@@ -73,8 +73,9 @@ export class MemoryLog {
     const { effect, actor, at } = append;
     if (effect === null || effect.kind === "membership") return null;
     const row = this.#rows.get(effect.target);
-    if (row === undefined || row.type === "erased") return "not_found";
+    if (row === undefined) return "not_found";
     if (effect.kind === "erase") {
+      if (!isErasable(row.type)) return "not_found";
       this.#empty(row.editedBy);
       this.#empty(row.seq);
       return null;

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { bounds } from "@parley/protocol";
 import type { Append, AppendBatch } from "./store.ts";
 
@@ -51,9 +52,16 @@ function isText(text: string): boolean {
   return text.isWellFormed() && !text.includes("\0");
 }
 
+const changes: ReadonlySet<string> = new Set(["edit", "deletion", "erasure", "membership"]);
+
+/** Whether an entry of this type may be erased. Readers behind a change need it; erasing its message empties an edit. */
+export function isErasable(type: string): boolean {
+  return type !== "erased" && !changes.has(type);
+}
+
 /** What a journal row remembers of its batch, to know a repeat of it from another batch under the same number. */
 export function batchKey(batch: AppendBatch): string {
-  return batch.appends.map(({ id }) => id).join(" ");
+  return hash("sha1", batch.appends.map(({ id }) => id).join(" "), "base64url");
 }
 
 /** Errors: throws `RangeError` unless `min <= count <= max`: a bug of the caller. */

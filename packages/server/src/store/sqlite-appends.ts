@@ -2,9 +2,9 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { z } from "zod";
 import { deletedMessage, editedMessage } from "../core/entry-data.ts";
 import { type LogId, type Millis, roomOf, type Seq, tenantOf } from "../core/log.ts";
-import { batchKey, isStorable, isStorableData } from "./append-check.ts";
+import { batchKey, isErasable, isStorable, isStorableData } from "./append-check.ts";
 import { bodyDigest, type ClientIds, clientIdKey } from "./client-ids.ts";
-import { integerOrNull, readLogId, textOf } from "./sqlite-rows.ts";
+import { integerOf, integerOrNull, readLogId, textOf } from "./sqlite-rows.ts";
 import type { LogRow, Logs } from "./sqlite-logs.ts";
 import type { Append, AppendBatch, AppendEffect, AppendResult, JournalHead } from "./store.ts";
 
@@ -88,7 +88,8 @@ export class Appends {
     const seq = log.head + 1;
     const refusal = effect === null ? null : this.#apply(effect, log, append, seq);
     if (refusal !== null) return { ok: false, code: refusal };
-    this.#statements.insert.run(log.number, seq, id, type, actor, at, v, clientId, data);
+    if (type === "message") this.#statements.insertMessage.run(log.number, seq, id, actor, at, v, clientId, data);
+    else this.#statements.insertOther.run(log.number, seq, id, type, actor, at, v, clientId, data);
     if (key !== null) this.#clientIds.add(key, { seq, id, at, body });
     log.head = seq;
     return { ok: true, seq, id, at, epoch: log.epoch, repeat: false };
@@ -112,12 +113,14 @@ export class Appends {
   ): Refusal | null {
     const { target } = effect;
     const row = target < log.floor ? undefined : this.#statements.target.get(log.number, target);
-    if (row === undefined || row["type"] === "erased") return "not_found";
+    if (row === undefined) return "not_found";
+    const type = textOf(row["type"]);
     const editedBy = integerOrNull(row["edited_by"]);
     if (effect.kind === "erase") {
+      if (!isErasable(type)) return "not_found";
       this.#empty(log, target);
     } else {
-      if (row["type"] !== "message") return "not_found";
+      if (type !== "message") return "not_found";
       const before = textOf(row["data"]);
       const data = effect.kind === "edit" ? editedMessage(before, effect.text, at) : deletedMessage(before, at);
       if (data === undefined) return "not_found";
@@ -131,7 +134,14 @@ export class Appends {
   }
 
   #empty(log: LogRow, seq: Seq): void {
-    this.#statements.empty.run(log.number, seq);
+    const message = this.#statements.deleteMessage.get(log.number, seq);
+    if (message === undefined) {
+      this.#statements.empty.run(log.number, seq);
+    } else {
+      const { insertOther } = this.#statements;
+      const { id, at, v } = message;
+      insertOther.run(log.number, seq, textOf(id), "erased", "", integerOf(at), integerOf(v), null, "{}");
+    }
   }
 }
 
@@ -150,13 +160,17 @@ function prepare(database: DatabaseSync) {
   return {
     findBatch: statement("SELECT heads, batch_key, results FROM journal WHERE node = ? AND n = ?"),
     insertBatch: statement("INSERT INTO journal (node, n, at, heads, batch_key, results) VALUES (?, ?, ?, ?, ?, ?)"),
-    insert: statement(
-      "INSERT INTO entry (log, seq, id, type, actor, at, v, client_id, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    insertMessage: statement(
+      "INSERT INTO message (log, seq, id, actor, at, v, client_id, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    ),
+    insertOther: statement(
+      "INSERT INTO other_entry (log, seq, id, type, actor, at, v, client_id, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     ),
     target: statement("SELECT type, actor, data, edited_by FROM entry WHERE log = ? AND seq = ?"),
-    change: statement("UPDATE entry SET data = ?, edited_by = ? WHERE log = ? AND seq = ?"),
+    change: statement("UPDATE message SET data = ?, edited_by = ? WHERE log = ? AND seq = ?"),
+    deleteMessage: statement("DELETE FROM message WHERE log = ? AND seq = ? RETURNING id, at, v"),
     empty: statement(
-      "UPDATE entry SET type = 'erased', actor = '', data = '{}', client_id = NULL, edited_by = NULL WHERE log = ? AND seq = ?",
+      "UPDATE other_entry SET type = 'erased', actor = '', data = '{}', client_id = NULL WHERE log = ? AND seq = ?",
     ),
     putMember: statement(
       "INSERT INTO membership (tenant, room, user_id, role) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET role = excluded.role",

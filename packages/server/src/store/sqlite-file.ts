@@ -13,7 +13,7 @@ export const storeSetting = "store.path (PARLEY_STORE_PATH)";
 const applicationId = 0x50524c59;
 const busyTimeoutMs = 5_000;
 const cacheKibibytes = 65_536;
-const checkpointPages = 4_096;
+const checkpointPages = 4096;
 
 export function storeFile(folder: string): string {
   return path.join(folder, "parley.db");

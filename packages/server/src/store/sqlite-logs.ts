@@ -60,7 +60,8 @@ export class Logs {
   purge(log: Pick<LogRow, "number" | "floor" | "purged">, entriesMax: number): void {
     if (log.purged >= log.floor) return;
     const until = Math.min(log.floor, log.purged + entriesMax);
-    this.#statements.deleteEntries.run(log.number, log.purged, until);
+    this.#statements.deleteMessages.run(log.number, log.purged, until);
+    this.#statements.deleteOthers.run(log.number, log.purged, until);
     log.purged = until;
   }
 
@@ -117,6 +118,7 @@ function prepare(database: DatabaseSync) {
     unname: statement("UPDATE log SET name = NULL, floor = ? WHERE number = ?"),
     garbage: statement("SELECT number, name, floor, purged FROM log WHERE purged < floor LIMIT 1"),
     deleteLog: statement("DELETE FROM log WHERE number = ?"),
-    deleteEntries: statement("DELETE FROM entry WHERE log = ? AND seq >= ? AND seq < ?"),
+    deleteMessages: statement("DELETE FROM message WHERE log = ? AND seq >= ? AND seq < ?"),
+    deleteOthers: statement("DELETE FROM other_entry WHERE log = ? AND seq >= ? AND seq < ?"),
   };
 }

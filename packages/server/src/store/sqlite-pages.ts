@@ -5,24 +5,24 @@ import { readEntry } from "./sqlite-rows.ts";
 import type { MessageRange } from "./store.ts";
 
 const columns = "seq, id, type, actor, at, v, client_id, data";
+const messageColumns = "seq, id, 'message' AS type, actor, at, v, client_id, data";
 
 /**
  * The statements that read pages. `where` is added to each condition: nothing, or in tests a function that counts the
  * rows which the condition is asked for.
  */
 export function pageStatements(where = "") {
-  const messages = `SELECT ${columns} FROM entry INDEXED BY entry_message WHERE log = ? AND type = 'message'`;
   return {
     /** log, after, limit */
     entriesAfter: `SELECT ${columns} FROM entry WHERE log = ? AND seq > ? ${where} ORDER BY seq LIMIT ?`,
     /** log, after, limit */
-    messagesAfter: `${messages} AND seq > ? ${where} ORDER BY seq LIMIT ?`,
+    messagesAfter: `SELECT ${messageColumns} FROM message WHERE log = ? AND seq > ? ${where} ORDER BY seq LIMIT ?`,
     /** log, floor, before, limit */
-    messagesBefore: `${messages} AND seq >= ? AND seq < ? ${where} ORDER BY seq DESC LIMIT ?`,
+    messagesBefore: `SELECT ${messageColumns} FROM message WHERE log = ? AND seq >= ? AND seq < ? ${where} ORDER BY seq DESC LIMIT ?`,
   } as const;
 }
 
-/** Reads pages of a log. Every read takes at most `limit` + 1 rows, by the primary key or the index of messages. */
+/** Reads pages of a log. Every read takes at most `limit` + 1 rows, by primary keys. */
 export class Pages {
   readonly #entriesAfter: StatementSync;
   readonly #messagesAfter: StatementSync;

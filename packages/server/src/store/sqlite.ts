@@ -138,6 +138,7 @@ class SqliteStore implements Store {
   /** Finishes the calls under way, then closes the file and gives the folder free. */
   async [Symbol.asyncDispose](): Promise<void> {
     const last = this.#state;
+    if (last.state === "closed") return;
     this.#state = { state: "closed" };
     if (last.state === "open") await last.thread.close();
     if (last.state === "reopening") last.cancel();

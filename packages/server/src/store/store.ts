@@ -109,7 +109,10 @@ export interface Append {
   readonly effect: AppendEffect | null;
 }
 
-/** A target that is not there (not kept, no message, deleted, erased; for `erase` any entry will do) is `not_found`. */
+/**
+ * A target that is not there is `not_found`: one that is not kept, no message, deleted or erased. To be erased it may
+ * also be a deleted message, or an entry of a type that changes no other (`event`, `notification`, `announcement`, …).
+ */
 export type AppendEffect =
   /** Replaces the text of a message; refused `forbidden` unless `actor` wrote it or `byModerator`. */
   | { readonly kind: "edit"; readonly target: Seq; readonly text: string; readonly byModerator: boolean }
