@@ -12,13 +12,15 @@ interface FeedProps {
   readonly session: ChatSession;
   readonly timeline: Timeline;
   readonly shown: boolean;
+  /** Nothing more will come. */
+  readonly ended: boolean;
 }
 
 /** Height of what stands above the first row; the styles say the same. */
 const feedHeadPx = 56;
 
 /** The messages: virtual, so that a long room costs no more than a short one; each can be focused. */
-export function Feed({ session, timeline, shown }: FeedProps): ReactNode {
+export function Feed({ session, timeline, shown, ended }: FeedProps): ReactNode {
   const { userId, roomId } = session.user;
   const rows = useMemo(() => rowsOf(timeline, userId), [timeline, userId]);
   const list = useRef<VirtualizerHandle>(null);
@@ -29,38 +31,40 @@ export function Feed({ session, timeline, shown }: FeedProps): ReactNode {
   return (
     <div className="feed-frame">
       <div className="feed-scroller" ref={scroller}>
-        <FeedHead session={session} timeline={timeline} />
+        <FeedHead session={session} timeline={timeline} ended={ended} />
         <div className="feed-space" />
-        {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- its articles take the focus. */}
-        <div
-          role="feed"
-          aria-label={texts.feedLabel(roomId)}
-          aria-busy={timeline.older === "loading"}
-          onKeyDown={focus.onKeyDown}
-        >
-          <Virtualizer
-            ref={list}
-            scrollRef={scroller}
-            startMargin={feedHeadPx}
-            data={rows}
-            shift={timeline.prepended}
-            keepMounted={focus.index < 0 ? [] : [focus.index]}
-            onScroll={scroll.onScroll}
-            onResize={scroll.onResize}
+        {rows.length > 0 && (
+          // oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- its articles take the focus.
+          <div
+            role="feed"
+            aria-label={texts.feedLabel(roomId)}
+            aria-busy={timeline.older === "loading"}
+            onKeyDown={focus.onKeyDown}
           >
-            {(row: Row, index: number) => (
-              <MessageRow
-                key={row.key}
-                row={row}
-                session={session}
-                place={index + 1}
-                total={total}
-                focusable={index === focus.index}
-                onFocus={() => focus.onFocus(row.key)}
-              />
-            )}
-          </Virtualizer>
-        </div>
+            <Virtualizer
+              ref={list}
+              scrollRef={scroller}
+              startMargin={feedHeadPx}
+              data={rows}
+              shift={timeline.prepended}
+              keepMounted={focus.index < 0 ? [] : [focus.index]}
+              onScroll={scroll.onScroll}
+              onResize={scroll.onResize}
+            >
+              {(row: Row, index: number) => (
+                <MessageRow
+                  key={row.key}
+                  row={row}
+                  session={session}
+                  place={index + 1}
+                  total={total}
+                  focusable={index === focus.index}
+                  onFocus={() => focus.onFocus(row.key)}
+                />
+              )}
+            </Virtualizer>
+          </div>
+        )}
       </div>
       {scroll.floatingDay !== undefined && (
         <p className="floating-day" aria-hidden="true">
@@ -74,17 +78,19 @@ export function Feed({ session, timeline, shown }: FeedProps): ReactNode {
 
 function ToLatestButton({ count, onClick }: { count: number; onClick: () => void }): ReactNode {
   return (
-    <button type="button" className="to-latest" aria-label={texts.toLatest} onClick={onClick}>
+    <button type="button" className="to-latest" onClick={onClick}>
       <Icon name="down" />
       {count > 0 && <span>{texts.newMessages(count)}</span>}
+      <span className="visually-hidden">{texts.toLatest}</span>
     </button>
   );
 }
 
-function FeedHead({ session, timeline }: { session: ChatSession; timeline: Timeline }): ReactNode {
+function FeedHead({ session, timeline, ended }: Omit<FeedProps, "shown">): ReactNode {
+  const empty = timeline.loaded && timeline.messages.length + timeline.outgoing.length === 0;
   return (
-    <div className="feed-head">
-      {!timeline.loaded && <p>{texts.loading}</p>}
+    <div className="feed-head" data-empty={empty}>
+      {!timeline.loaded && !ended && <p>{texts.loading}</p>}
       {timeline.older === "loading" && <p>{texts.loadingOlder}</p>}
       {timeline.older === "failed" && (
         <p>
@@ -94,9 +100,7 @@ function FeedHead({ session, timeline }: { session: ChatSession; timeline: Timel
           </button>
         </p>
       )}
-      {timeline.loaded && timeline.older === "none" && (
-        <p>{timeline.messages.length + timeline.outgoing.length === 0 ? texts.empty : texts.beginning}</p>
-      )}
+      {timeline.loaded && timeline.older === "none" && <p>{empty ? texts.empty : texts.beginning}</p>}
     </div>
   );
 }

@@ -54,7 +54,11 @@ export function useFeedScroll({ rows, list, older, shown, onNearStart }: FeedScr
     if (following.current || lastOwn) follow();
     // oxlint-disable-next-line react/exhaustive-deps -- once for each new last row, and when the window is shown
   }, [lastKey, shown]);
-  useLayoutEffect(look);
+  useLayoutEffect(() => {
+    // Why not `look`: the first scroll to the end is still to come. A short feed has no scroll events to come by.
+    const view = list.current;
+    if (view !== null && older === "some" && view.scrollSize < view.viewportSize + startPx) onNearStart();
+  });
   if (atEnd && seenKey !== lastKey) setSeenKey(lastKey);
 
   const scrolled = useRef<ReturnType<typeof setTimeout>>(undefined);

@@ -23,23 +23,29 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
   };
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- Esc works wherever the focus is in it.
-    <section ref={frame} className="window" data-shown={shown} aria-label={userId} onKeyDown={onKeyDown}>
+    <section
+      ref={frame}
+      className="window"
+      data-shown={shown}
+      aria-label={userId === "" ? texts.you : userId}
+      onKeyDown={onKeyDown}
+    >
       <header className="window-head">
         <Avatar userId={userId} size="large" />
         <div>
-          <h2 className="window-name">{userId}</h2>
+          <h2 className="window-name">{userId === "" ? texts.you : userId}</h2>
           <ConnectionDot state={state.connection} />
         </div>
         <People people={state.people} count={state.peopleCount} />
       </header>
       <ConnectionBanner state={state.connection} onRetry={() => session.retryNow()} />
       <AnnouncementBanner announcement={state.announcement} onDismiss={(key) => session.dismiss(key)} />
-      {state.roomError !== undefined && (
+      {state.roomError !== undefined && state.connection.state !== "closed" && (
         <p className="room-error" role="alert">
           {texts.roomClosed(state.roomError.message)}
         </p>
       )}
-      <Feed session={session} timeline={state.timeline} shown={shown} />
+      <Feed session={session} timeline={state.timeline} shown={shown} ended={state.connection.state === "closed"} />
       <p className="typing" aria-live="off">
         {state.typing.length > 0 && <TypingDots />}
         {state.typing.length > 0 && texts.typing(state.typing)}

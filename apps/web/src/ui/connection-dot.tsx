@@ -2,11 +2,18 @@ import type { ConnectionState } from "@parley/client";
 import type { ReactNode } from "react";
 import { texts } from "./texts.ts";
 
-/** The state of the connection in one word, with a dot. */
+const words: Readonly<Record<ConnectionState["state"], string>> = {
+  connected: texts.connected,
+  connecting: texts.connecting,
+  waiting: texts.offline,
+  closed: texts.offline,
+};
+
+/** The state of the connection in a word, with a dot. */
 export function ConnectionDot({ state }: { state: ConnectionState }): ReactNode {
   return (
     <span className="connection-dot" data-state={state.state}>
-      {state.state === "connected" ? texts.connected : state.state === "closed" ? "–" : texts.connecting}
+      {words[state.state]}
     </span>
   );
 }

@@ -25,6 +25,7 @@ export interface Texts {
   readonly here: (count: number) => string;
   readonly connecting: string;
   readonly connected: string;
+  readonly offline: string;
   readonly waiting: string;
   readonly retriesIn: (seconds: number) => string;
   readonly retryNow: string;
@@ -88,6 +89,7 @@ const english: Texts = {
   here: (count) => `${count} here`,
   connecting: "Connecting …",
   connected: "Connected",
+  offline: "Offline",
   waiting: "The connection is lost. What you send is kept.",
   retriesIn: (seconds) => (seconds === 0 ? "Trying again now" : `Next try in ${seconds} s`),
   retryNow: "Try now",
@@ -113,7 +115,7 @@ const english: Texts = {
   figures: "This node",
   figuresStale: "These figures are from before the connection was lost.",
   announceTitle: "Announce",
-  announceHint: "Reaches everyone: at once who is connected, on return who is not.",
+  announceHint: "Reaches everyone who is connected, at once. Whoever lost the connection gets it on return.",
   announceLabel: "What everyone should know",
   announce: "Announce to everyone",
   announced: "Announced.",
@@ -159,6 +161,7 @@ const chinese: Texts = {
   here: (count) => `${count} 人在线`,
   connecting: "正在连接…",
   connected: "已连接",
+  offline: "离线",
   waiting: "连接已断开。你发送的消息会保留。",
   retriesIn: (seconds) => (seconds === 0 ? "正在重试" : `${seconds} 秒后重试`),
   retryNow: "立即重试",
@@ -184,7 +187,7 @@ const chinese: Texts = {
   figures: "本节点",
   figuresStale: "这些数字来自连接断开之前。",
   announceTitle: "公告",
-  announceHint: "发给所有人：在线的人立即收到，离线的人回来时收到。",
+  announceHint: "所有在线的人立即收到；断线的人重新连接后收到。",
   announceLabel: "所有人都应该知道的事",
   announce: "向所有人公告",
   announced: "已公告。",

@@ -1,0 +1,17 @@
+import { expect, test } from "vitest";
+import { dayOf, formatDay, formatDuration } from "./format.ts";
+
+const at = (year: number, month: number, day: number) => new Date(year, month - 1, day, 12).toISOString();
+
+test("days are named from the present one", () => {
+  const today = dayOf(new Date(2030, 2, 1));
+  expect(formatDay(at(2030, 3, 1), today)).toBe("Today");
+  expect(formatDay(at(2030, 2, 28), today)).toBe("Yesterday");
+  expect(formatDay(at(2030, 1, 15), today)).toMatch(/January/);
+  expect(formatDay(at(2030, 1, 15), today)).not.toMatch(/2030/);
+  expect(formatDay(at(2029, 3, 1), today)).toMatch(/2029/);
+});
+
+test("a duration has its two largest units", () => {
+  expect([0, 59, 61, 3_600, 90_061].map(formatDuration)).toEqual(["0 s", "59 s", "1 min 1 s", "1 h 0 min", "1 d 1 h"]);
+});
