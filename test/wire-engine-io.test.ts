@@ -167,7 +167,7 @@ describe("messages over polling", () => {
     const polling = await RawPolling.start(server.port);
     const both = await Promise.all([polling.get(), polling.get()]);
     const statuses = both.map(({ status }) => status);
-    expect(statuses.toSorted()).toEqual([200, 400]);
+    expect(new Set(statuses)).toEqual(new Set([200, 400]));
     expect(both.find(({ status }) => status === 200)?.body).toBe("1");
     expect((await polling.get()).status).toBe(400);
   });

@@ -224,7 +224,7 @@ export class RawWebSocket implements AsyncDisposable {
   async binary(): Promise<Buffer> {
     const message = await this.next();
     if (Buffer.isBuffer(message)) return message;
-    throw new Error(`no binary message, but ${String(message)}`);
+    throw new Error(`no binary message, but ${typeof message === "string" ? message : "something else"}`);
   }
 
   send(payload: string | Buffer): void {

@@ -114,6 +114,7 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
   moveTo(next: Transport, unfetched: readonly Buffer[]): void {
     this.transport = next;
     if (unfetched.length > 0) next.write(unfetched);
+    this.events?.onUpgraded?.();
   }
 
   onText(type: number, body: string): void {

@@ -3,6 +3,7 @@ import type { Server as HttpsServer } from "node:https";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { CloseReason } from "./connection.ts";
 import { Engine } from "./engine.ts";
+import type { ForeignNamespaces } from "./foreign.ts";
 import type { Log, NamespaceHandler } from "./namespace.ts";
 import { defaultGatewaySettings, type GatewaySettings } from "./settings.ts";
 import { ClientSockets, type Scope, type SocketsShared } from "./sockets.ts";
@@ -13,8 +14,8 @@ export interface GatewayOptions {
   readonly settings?: Partial<GatewaySettings>;
   /** By name, as `/` and `/admin`. */
   readonly namespaces: ReadonlyMap<string, NamespaceHandler>;
-  /** For all other names; null: there is no such namespace. */
-  fallback?(namespace: string): NamespaceHandler | null;
+  /** Who answers for all other names. Without: there are none. */
+  readonly foreign?: ForeignNamespaces;
   /** For each connection that ended, whatever had become of it. */
   onClosed?(reason: CloseReason): void;
 }
@@ -41,7 +42,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     settings,
     log,
     keepHandshakes: false,
-    handlerOf: (namespace) => namespaces.get(namespace) ?? options.fallback?.(namespace) ?? null,
+    namespaces,
+    foreign: options.foreign ?? null,
   };
   const engine = new Engine<Scope>({
     settings,

@@ -128,6 +128,20 @@ function exceedsDepth(text: string, from: number, depthMax: number): boolean {
   return false;
 }
 
+/** The namespace of a packet, as far as it can be told without parsing the rest. */
+export function namespaceOf(text: string): string {
+  let at = 1;
+  if (isBinaryPacket(text)) at = text.indexOf("-") + 1;
+  if (text.charCodeAt(at) !== slash) return "/";
+  const comma = text.indexOf(",", at);
+  return text.slice(at, comma < 0 ? text.length : comma);
+}
+
+/** Whether a packet that Parley does not parse itself is fit to be handed on. */
+export function isBounded(text: string, namespace: string, limits: PacketLimits): boolean {
+  return namespace.length <= limits.namespaceLengthMax && !exceedsDepth(text, 1, limits.packetDepthMax);
+}
+
 export function isBinaryPacket(text: string): boolean {
   const kind = text.charCodeAt(0);
   return kind === 0x35 || kind === 0x36;
@@ -201,7 +215,8 @@ function encodeBinary(packet: ParsedPacket): readonly Buffer[] {
   return parts.map((part) => (typeof part === "string" ? textFrame(`4${part}`) : binaryFrame(bytesOf(part))));
 }
 
-function bytesOf(value: unknown): Uint8Array {
+/** Errors: throws for what is no buffer, a `Blob` for example. */
+export function bytesOf(value: unknown): Uint8Array {
   if (value instanceof Uint8Array) return value;
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   if (value instanceof ArrayBuffer) return new Uint8Array(value);

@@ -1,5 +1,6 @@
 import type { CloseReason, ConnectionEvents } from "./connection.ts";
 import type { EngineConnection } from "./engine-connection.ts";
+import type { ForeignNamespaces, ForeignSide } from "./foreign.ts";
 import type { Handshake } from "./handshake.ts";
 import type {
   ConnectRequest,
@@ -18,6 +19,8 @@ import {
   encodeDisconnect,
   encodeEvent,
   isBinaryPacket,
+  isBounded,
+  namespaceOf,
   type Packet,
   parseBinaryPacket,
   parsePacket,
@@ -30,8 +33,9 @@ import type { GatewaySettings } from "./settings.ts";
 export interface SocketsShared {
   readonly settings: GatewaySettings;
   readonly log: Log;
-  /** The handler of a namespace; null: there is no such namespace. */
-  handlerOf(namespace: string): NamespaceHandler | null;
+  readonly namespaces: ReadonlyMap<string, NamespaceHandler>;
+  /** For all other names. */
+  readonly foreign: ForeignNamespaces | null;
   /** Whether handshakes are kept after the first namespace was joined, for those joined later. */
   keepHandshakes: boolean;
 }
@@ -53,6 +57,7 @@ export class ClientSockets implements ConnectionEvents {
   readonly #scope: Scope;
   /** A list through `next`: nearly every client has one namespace, and none has many. */
   #first: ClientSocket | null = null;
+  #foreign: ForeignSide | null = null;
   #assembling: BinaryPacket | null = null;
   #waiting: PacketQueue | null = null;
   #busy = false;
@@ -96,7 +101,12 @@ export class ClientSockets implements ConnectionEvents {
 
   onAnswered(): void {
     for (let socket = this.#first; socket !== null; socket = socket.next) socket.tell("onAnswered");
+    this.#foreign?.onAnswered();
     this.#drain();
+  }
+
+  onUpgraded(): void {
+    this.#foreign?.onUpgraded();
   }
 
   onClosed(reason: CloseReason): void {
@@ -105,6 +115,8 @@ export class ClientSockets implements ConnectionEvents {
     const first = this.#first;
     this.#first = null;
     for (let socket = first; socket !== null; socket = socket.next) socket.left(reason);
+    this.#foreign?.onClosed(reason);
+    this.#foreign = null;
   }
 
   #take(packet: string | BinaryPacket, bytes: number): void {
@@ -130,10 +142,38 @@ export class ClientSockets implements ConnectionEvents {
 
   #handle(raw: string | BinaryPacket): void {
     const { settings } = this.shared;
+    const text = typeof raw === "string" ? raw : raw.text;
+    const namespace = namespaceOf(text);
+    if (this.#isForeign(namespace)) {
+      this.#handOver(namespace, text, typeof raw === "string" ? [] : raw.attachments);
+      return;
+    }
     const packet = typeof raw === "string" ? parsePacket(raw, settings) : parseBinaryPacket(raw, settings);
     if (packet === null) this.connection.close("parse_error");
     else if (packet.type === "connect") this.#connect(packet.namespace, packet.auth);
     else this.#forward(packet);
+  }
+
+  #isForeign(namespace: string): boolean {
+    const { namespaces, foreign } = this.shared;
+    return (
+      namespace !== "/" &&
+      foreign !== null &&
+      !namespaces.has(namespace) &&
+      this.#scope.namespaces === "all" &&
+      foreign.isOpen()
+    );
+  }
+
+  #handOver(namespace: string, text: string, attachments: readonly Buffer[]): void {
+    const { settings, foreign } = this.shared;
+    if (this.#foreign?.isDetached === true) this.#foreign = null;
+    if (!isBounded(text, namespace, settings) || (this.#foreign === null && !text.startsWith("0"))) {
+      this.connection.close("parse_error");
+      return;
+    }
+    this.#foreign ??= foreign?.attach(this.connection) ?? null;
+    this.#foreign?.onPacket(namespace, text, attachments);
   }
 
   #forward(packet: Exclude<Packet, { type: "connect" }>): void {
@@ -172,8 +212,8 @@ export class ClientSockets implements ConnectionEvents {
     }
     if (before !== null) this.remove(before);
     const { namespaces } = this.#scope;
-    const handler = namespaces === "all" || namespaces.has(namespace) ? shared.handlerOf(namespace) : null;
-    if (handler === null) {
+    const handler = shared.namespaces.get(namespace);
+    if (handler === undefined || (namespaces !== "all" && !namespaces.has(namespace))) {
       connection.write(encodeConnectError(namespace, "Invalid namespace"));
       return;
     }
