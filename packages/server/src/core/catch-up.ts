@@ -117,7 +117,7 @@ export class CatchUp {
 
   #deliver(subscriber: Subscriber, cursor: Seq, frames: readonly Buffer[]): void {
     if (subscriber.cursor !== cursor) return this.#events.onCaughtUp(subscriber);
-    const free = subscriber.session.connection?.free() ?? 0;
+    const free = subscriber.session.free();
     let bytes = 0;
     let count = 0;
     for (const frame of frames) {
@@ -126,11 +126,11 @@ export class CatchUp {
       count += 1;
     }
     if (count === 0 && frames.length > 0) {
-      subscriber.state = "parked";
+      subscriber.session.park(subscriber);
       return;
     }
     if (count > 0 && !subscriber.session.writePage(subscriber, Buffer.concat(frames.slice(0, count)), cursor + count)) {
-      subscriber.state = "parked";
+      subscriber.session.park(subscriber);
       return;
     }
     this.#events.onCaughtUp(subscriber);

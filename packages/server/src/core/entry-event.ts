@@ -80,15 +80,27 @@ export function offsetOf(log: LogId, epoch: Epoch, seq: Seq): string {
   return `${roomOf(log)}:${epoch}:${seq}`;
 }
 
-const offsetForm = /^(?<room>.+):(?<epoch>[A-Za-z0-9._-]+):(?<seq>\d{1,15})$/s;
+/** The offset of a page of history, which is told apart from the entry at its end: `room:epoch:seq/page`. */
+export function pageOffsetOf(log: LogId, epoch: Epoch, seq: Seq, page: number): string {
+  return `${offsetOf(log, epoch, seq)}/${page}`;
+}
+
+export interface Offset {
+  readonly room: string;
+  readonly epoch: Epoch;
+  readonly seq: Seq;
+  /** Number of the page of history that ends there; null for an entry. */
+  readonly page: number | null;
+}
+
+const offsetForm = /^(?<room>.+):(?<epoch>[A-Za-z0-9._-]+):(?<seq>\d{1,15})(?:\/(?<page>\d{1,15}))?$/s;
 
 /** Undefined for anything that no node of ours can have written. Room names may contain colons. */
-export function parseOffset(
-  offset: string,
-): { readonly room: string; readonly epoch: Epoch; readonly seq: Seq } | undefined {
+export function parseOffset(offset: string): Offset | undefined {
   const groups = offsetForm.exec(offset)?.groups;
-  if (groups?.room === undefined || groups.epoch === undefined || groups.seq === undefined) return undefined;
-  return { room: groups.room, epoch: groups.epoch, seq: Number(groups.seq) };
+  if (groups?.["room"] === undefined || groups["epoch"] === undefined) return undefined;
+  const page = groups["page"] === undefined ? null : Number(groups["page"]);
+  return { room: groups["room"], epoch: groups["epoch"], seq: Number(groups["seq"]), page };
 }
 
 /** The Socket.IO packet of an event on `/`, with or without the offset as its last argument. */

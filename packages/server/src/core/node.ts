@@ -247,15 +247,11 @@ export class ParleyNode {
     }
     this.sessions.resume(session, connection, user);
     const last = offset === undefined ? undefined : parseOffset(offset);
-    const fresh = session.rewind(
-      last === undefined ? null : { log: logId(user.tenant, last.room), epoch: last.epoch, seq: last.seq },
-    );
+    session.rewind(last === undefined ? null : { ...last, log: logId(user.tenant, last.room) });
     try {
       await Promise.all(
         [...session.subscribers].map((subscriber) =>
-          this.inboxes.isInbox(subscriber.log)
-            ? this.inboxes.resume(subscriber)
-            : this.rooms.resume(subscriber, fresh.includes(subscriber)),
+          this.inboxes.isInbox(subscriber.log) ? this.inboxes.resume(subscriber) : this.rooms.resume(subscriber),
         ),
       );
     } catch (error) {

@@ -11,7 +11,7 @@ import type { User } from "../gateway/connection.ts";
 import type { MessagePage, Store } from "../store/store.ts";
 import { type Access, type Rights } from "./access.ts";
 import type { Clock } from "./clock.ts";
-import { eventPacket, membershipChangeIn, messageText, offsetOf } from "./entry-event.ts";
+import { eventPacket, membershipChangeIn, messageText, pageOffsetOf } from "./entry-event.ts";
 import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
 import { textFrame } from "./frame.ts";
@@ -20,6 +20,7 @@ import type { Presence } from "./presence.ts";
 import type { Appended, Sequencer } from "./sequencer.ts";
 import type { Session } from "./session.ts";
 import type { Subscriber } from "./subscriber.ts";
+import { fromHistory } from "./unconfirmed.ts";
 
 export interface RoomsLimits {
   readonly roomsPerConnectionMax: number;
@@ -32,7 +33,15 @@ export interface RoomsLimits {
 /** Messages in a first page, unless the client asks for another number. */
 const historyDefault = 50;
 
+/** Pause after the store or the access policy failed. */
+const retryMs = 1_000;
+
+/** Room for a `room_gap` before a page. */
+const gapBytes = 512;
+
 interface LatestPage {
+  /** Tells its offset from that of another page of the room. */
+  readonly number: number;
   readonly head: Seq;
   readonly epoch: string;
   readonly messagesJson: string;
@@ -58,6 +67,7 @@ export class Rooms {
   readonly #onTyping: (log: LogId, roomId: string, userId: string) => void;
   /** Reads of first pages that are under way, by log and number of messages. */
   readonly #latest = new Map<string, Promise<LatestPage>>();
+  #pages = 0;
   readonly #latestKnown = new WeakMap<Feed, { readonly limit: number; readonly page: LatestPage }>();
 
   constructor(parts: {
@@ -112,37 +122,42 @@ export class Rooms {
   }
 
   /**
-   * Continues a subscriber of a session that came back, at its cursor; its right is asked anew (REC-3). `fresh`: its
-   * first history page may not have arrived.
+   * Continues a subscriber of a session that came back, at its cursor; its right is asked anew (REC-3). Where that cannot
+   * be, and where a first page may not have arrived, it gets the latest page: later, as the window has room for it.
    */
-  async resume(subscriber: Subscriber, fresh: boolean): Promise<void> {
+  async resume(subscriber: Subscriber): Promise<void> {
     const { session, log } = subscriber;
-    if (roomOf(log) !== announcementsRoom && !(await this.#mayRead(session.user, log))) {
+    if (isRoom(log) && !(await this.#mayRead(session.user, log))) {
       session.remove(subscriber);
       this.#emit(session, "room_closed", { roomId: roomOf(log), reason: "forbidden" });
       return;
     }
     const feed = await this.#feeds.open(log);
-    if (session.connection === null) return;
-    const after = { epoch: subscriber.epoch, seq: subscriber.cursor };
-    this.#enter(await this.#place(session, feed, { after: fresh ? undefined : after }));
+    if (session.connection === null || !session.subscribers.includes(subscriber)) return;
+    const { epoch, cursor } = subscriber;
+    const reason = cursor === fromHistory ? null : this.#gapReason(feed, { epoch, seq: cursor });
+    if (cursor === fromHistory || reason !== null) {
+      this.#enter(subscriber);
+      this.startOver(subscriber, reason);
+    } else {
+      this.#enter(this.#subscribe(session, feed, cursor));
+    }
   }
 
-  /** Joins with a position as the client connects. A lost right, or a name that is no room, costs this room alone. */
+  /** Joins with a position as the client connects. A lost right costs this room alone. */
   async rejoin(session: Session, roomId: string, after: Position): Promise<void> {
-    try {
-      await this.join(session, { roomId, after });
-    } catch (error) {
-      if (!(error instanceof RefusalError) || error.code === "access_unavailable") throw error;
+    if (this.#roomsOf(session) >= this.#limits.roomsPerConnectionMax) {
       this.#emit(session, "room_closed", { roomId, reason: "forbidden" });
+      return;
     }
+    await this.resume(session.add(logId(session.user.tenant, roomId), after.epoch, after.seq));
   }
 
   /** Follows the announcements, from a position or else from now. */
   async followAnnouncements(session: Session, after: Position | undefined): Promise<void> {
     const feed = await this.#feeds.open(logId(session.user.tenant, announcementsRoom));
-    if (session.connection === null) return;
-    await this.#place(session, feed, { after: after ?? { epoch: feed.epoch, seq: feed.head } });
+    const { epoch, seq } = after ?? { epoch: feed.epoch, seq: feed.head };
+    await this.resume(session.add(feed.log, epoch, seq));
   }
 
   /** The session's connection is gone: its subscribers keep their cursors, and leave the feeds. */
@@ -162,20 +177,20 @@ export class Rooms {
     session.subscribers.length = 0;
   }
 
-  /** Ends what the subscriber cannot continue: the client is told, and gets the latest page. */
-  startOver(subscriber: Subscriber, reason: RoomGapReason): void {
-    const { session, log } = subscriber;
-    const retry = () => {
-      if (session.connection === null || !session.subscribers.includes(subscriber)) return;
-      this.#startOver(subscriber, reason).catch(() => this.#clock.after(1_000, retry));
+  /** The latest page instead of what the subscriber cannot continue; `reason`: what it is told before, null for nothing. */
+  startOver(subscriber: Subscriber, reason: RoomGapReason | null): void {
+    const { session } = subscriber;
+    const attempt = async (): Promise<void> => {
+      const feed = await this.#feeds.open(subscriber.log);
+      if (!session.subscribers.includes(subscriber)) return;
+      if (reason === null) await this.#fromHistory(session, feed, historyDefault);
+      else await this.#gap(session, feed, reason);
     };
-    if (isRoom(log) || roomOf(log) === announcementsRoom) retry();
-  }
-
-  async #startOver(subscriber: Subscriber, reason: RoomGapReason): Promise<void> {
-    const feed = await this.#feeds.open(subscriber.log);
-    if (!subscriber.session.subscribers.includes(subscriber)) return;
-    await this.#gap(subscriber.session, feed, reason);
+    const retry = (): void => {
+      if (session.connection === null || !session.subscribers.includes(subscriber)) return;
+      attempt().catch(() => this.#clock.after(retryMs, retry));
+    };
+    retry();
   }
 
   /** The right to do it, at once when known; rejects with `forbidden`, which is also the answer for a room that is not there. */
@@ -220,11 +235,11 @@ export class Rooms {
     return this.#sequencer.append(append);
   }
 
-  /** A page of messages in their present state, oldest first. The right to read was checked before. */
+  /** A page of messages in their present state, oldest first; `bytes`: of its JSON. The right to read was checked before. */
   async history(
     tenant: string,
     range: { roomId: string; before?: number | undefined; after?: number | undefined; limit: number },
-  ): Promise<{ messages: readonly Message[]; head: Seq; epoch: string; more: boolean }> {
+  ): Promise<{ messages: readonly Message[]; head: Seq; epoch: string; more: boolean; bytes: number }> {
     const log = logId(tenant, range.roomId);
     const { before, after, limit } = range;
     const bytesMax = this.#limits.historyPageBytesMax;
@@ -234,8 +249,15 @@ export class Rooms {
       ...(before === undefined ? {} : { before }),
       ...(after === undefined ? {} : { after }),
     });
-    if (page === undefined) return { messages: [], head: 0, epoch: "", more: false };
-    return { messages: JSON.parse(messagesJson(log, page)), head: page.head, epoch: page.epoch, more: page.more };
+    if (page === undefined) return { messages: [], head: 0, epoch: "", more: false, bytes: 0 };
+    const json = messagesJson(log, page);
+    return {
+      messages: JSON.parse(json),
+      head: page.head,
+      epoch: page.epoch,
+      more: page.more,
+      bytes: Buffer.byteLength(json),
+    };
   }
 
   /** Tells the others that the user types; the right to send was checked before, and the session must have joined. */
@@ -284,7 +306,7 @@ export class Rooms {
       if (readable) this.#feeds.subscribe(subscriber, await this.#feeds.open(log));
       else this.close(subscriber, "forbidden");
     };
-    const retry = (): void => void check().catch(() => this.#clock.after(1_000, retry));
+    const retry = (): void => void check().catch(() => this.#clock.after(retryMs, retry));
     retry();
   }
 
@@ -334,9 +356,8 @@ export class Rooms {
       this.#emit(session, "room_gap", { roomId, reason, epoch: feed.epoch, head: feed.head });
       return this.#subscribe(session, feed, feed.head);
     }
-    const page = await this.#readLatest(feed, historyDefault);
-    this.#emit(session, "room_gap", { roomId, reason, epoch: page.epoch, head: page.head });
-    return this.#sendHistory(session, feed, page);
+    const gap = { roomId, reason };
+    return this.#sendHistory(session, feed, await this.#readLatest(feed, historyDefault), gap);
   }
 
   async #fromHistory(session: Session, feed: Feed, limit: number): Promise<Subscriber> {
@@ -344,16 +365,26 @@ export class Rooms {
     return this.#sendHistory(session, feed, await this.#readLatest(feed, limit));
   }
 
-  #sendHistory(session: Session, feed: Feed, page: LatestPage): Subscriber {
-    const offset = session.offsets ? offsetOf(feed.log, page.epoch, page.head) : null;
-    let frame = page.frames.get(session.offsets);
-    if (frame === undefined) {
-      frame = textFrame(eventPacket(`["room_history",${page.messagesJson}`, offset));
-      page.frames.set(session.offsets, frame);
-    }
+  /** Sends the page as soon as the window has room for it; what follows it comes from the feed. */
+  async #sendHistory(
+    session: Session,
+    feed: Feed,
+    latest: LatestPage,
+    gap?: { roomId: string; reason: RoomGapReason },
+  ): Promise<Subscriber> {
+    const page = session.holdsPage(feed.log, latest.number) ? this.#numbered(latest) : latest;
+    const frame = historyFrame(feed.log, page, session.offsets);
+    const before = session.find(feed.log);
+    const fits = await session.spare(frame.length + gapBytes);
+    const now = session.find(feed.log);
+    // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
+    if (now !== undefined && now !== before) return now;
+    // The connection is gone: the page is owed to the next one.
+    if (!fits) return this.#subscribe(session, feed, fromHistory);
+    if (gap !== undefined) this.#emit(session, "room_gap", { ...gap, epoch: page.epoch, head: page.head });
     session.emit(frame);
     const subscriber = this.#subscribe(session, feed, page.head);
-    session.wroteHistory(subscriber, page.head);
+    session.wroteHistory(subscriber, page.head, page.number);
     return subscriber;
   }
 
@@ -407,21 +438,36 @@ export class Rooms {
   async #readLatestPage(feed: Feed, limit: number): Promise<LatestPage> {
     const page = await this.#store.readMessages(feed.log, { limit, bytesMax: this.#limits.historyPageBytesMax });
     if (page === undefined) throw new RefusalError("not_found", "the room was deleted");
-    const latest = {
+    const latest = this.#numbered({
       head: page.head,
       epoch: page.epoch,
       messagesJson: messagesJson(feed.log, page),
-      frames: new Map<boolean, Buffer>(),
-    };
+    });
     // Why: the page may be ahead of the feed, whose hint is still on its way.
     feed.announce(page.epoch, page.head);
     this.#latestKnown.set(feed, { limit, page: latest });
     return latest;
   }
 
+  #numbered(page: Pick<LatestPage, "head" | "epoch" | "messagesJson">): LatestPage {
+    this.#pages += 1;
+    const { head, epoch, messagesJson } = page;
+    return { number: this.#pages, head, epoch, messagesJson, frames: new Map() };
+  }
+
   #emit(session: Session, event: string, payload: object): void {
     session.emit(textFrame(`42${JSON.stringify([event, payload])}`));
   }
+}
+
+/** The frame is kept with the page: all who join at one head share it. */
+function historyFrame(log: LogId, page: LatestPage, offsets: boolean): Buffer {
+  const known = page.frames.get(offsets);
+  if (known !== undefined) return known;
+  const offset = offsets ? pageOffsetOf(log, page.epoch, page.head, page.number) : null;
+  const frame = textFrame(eventPacket(`["room_history",${page.messagesJson}`, offset));
+  page.frames.set(offsets, frame);
+  return frame;
 }
 
 function requireRight(rights: Rights, roomId: string, what: "read" | "send"): void {

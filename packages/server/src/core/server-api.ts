@@ -110,7 +110,8 @@ function rooms(
     },
     async history({ tenant = defaultTenant, roomId, before, after, limit = 50 }) {
       await existingRoom(node, tenant, roomId);
-      return node.rooms.history(tenant, { roomId, before, after, limit });
+      const { bytes: _, ...page } = await node.rooms.history(tenant, { roomId, before, after, limit });
+      return page;
     },
     presence: async ({ tenant = defaultTenant, roomId }) => node.presence.in(await existingRoom(node, tenant, roomId)),
     async accessChanged({ tenant = defaultTenant, userId, roomId }) {

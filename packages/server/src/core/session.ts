@@ -1,7 +1,7 @@
 import type { Connection, User } from "../gateway/connection.ts";
 import type { LogId, Seq } from "./log.ts";
 import { Subscriber } from "./subscriber.ts";
-import { fromHistory, type Run, Unconfirmed } from "./unconfirmed.ts";
+import { fromHistory, type LastEvent, type Run, Unconfirmed } from "./unconfirmed.ts";
 
 /** What a session asks of its node. Shared by all sessions of the node. */
 export interface SessionEvents {
@@ -12,6 +12,11 @@ export interface SessionEvents {
   /** These runs have arrived at the client for certain. */
   onArrived(session: Session, runs: readonly Run[]): void;
   delivered(entries: number): void;
+}
+
+interface RoomWaiter {
+  readonly bytes: number;
+  resolve(fits: boolean): void;
 }
 
 /** Runs kept between two answered pings; at half of it the connection is pinged early, at all of it entries wait. */
@@ -40,6 +45,14 @@ export class Session {
   readonly #events: SessionEvents;
   #unconfirmed: Unconfirmed | null = null;
   #replies: Buffer[] = [];
+  #replyBytes = 0;
+  #parkedNow = false;
+  /** What the replies hold of logs, in order. */
+  #replyRuns: Run[] = [];
+  /** Pages that wait for room in the window; null nearly always. */
+  #waitingForRoom: RoomWaiter[] | null = null;
+  /** Room that was given to pages which are not among the replies yet. */
+  #granted = 0;
   /** CONNECT was answered: entries may be written. */
   #open = false;
 
@@ -74,6 +87,7 @@ export class Session {
 
   open(): void {
     this.#open = true;
+    for (const subscriber of this.subscribers) if (subscriber.state === "live") this.due.push(subscriber);
     this.#events.onDue(this);
   }
 
@@ -82,13 +96,56 @@ export class Session {
     this.connection = null;
     this.#open = false;
     this.#replies = [];
+    this.#replyBytes = 0;
+    this.due.length = 0;
+    // Why: what was never written is lacking for certain.
+    this.#recordReplies();
+    this.#grantRoom();
   }
 
   /** A reply or signal, written at the next flush before the entries that are due by then. Lost without a connection. */
   emit(frame: Buffer): void {
     if (this.connection === null) return;
     this.#replies.push(frame);
+    this.#replyBytes += frame.length;
     if (this.#open) this.#events.onDue(this);
+  }
+
+  /**
+   * Resolves when a page of so many bytes fits into the window (FEED-4), which must then be emitted before anything is
+   * awaited; false when the connection is gone. The first to wait is the first to be served.
+   */
+  spare(bytes: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#waitingForRoom ??= [];
+    this.#waitingForRoom.push({ bytes, resolve });
+    this.#grantRoom();
+    return promise;
+  }
+
+  #grantRoom(): void {
+    const waiting = this.#waitingForRoom;
+    if (waiting === null) return;
+    const { connection } = this;
+    for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
+      if (connection !== null && this.free() < next.bytes) {
+        connection.confirm();
+        return;
+      }
+      waiting.shift();
+      if (connection !== null) {
+        this.#granted += next.bytes;
+        // The flush of this turn takes back what was not used.
+        this.#events.onDue(this);
+      }
+      next.resolve(connection !== null);
+    }
+    this.#waitingForRoom = null;
+  }
+
+  /** Bytes that may be written beyond what waits to be. */
+  free(): number {
+    return (this.connection?.free() ?? 0) - this.#replyBytes - this.#granted;
   }
 
   /** As `emit`, for packets of several frames. */
@@ -102,8 +159,14 @@ export class Session {
   }
 
   /** A history page is among the replies: it ends at `to`. */
-  wroteHistory(subscriber: Subscriber, to: Seq): void {
-    this.#wrote(subscriber, fromHistory, to);
+  wroteHistory(subscriber: Subscriber, to: Seq, page: number): void {
+    this.#replyRuns.push({ subscriber, from: fromHistory, to, page });
+  }
+
+  /** Whether this very page may be on its way already: then its offset would say nothing. */
+  holdsPage(log: LogId, page: number): boolean {
+    const waiting = this.#replyRuns.some((run) => run.subscriber.log === log && run.page === page);
+    return waiting || (this.#unconfirmed?.holdsPage(log, page) ?? false);
   }
 
   /** Writes the replies, then what lies between the cursors of the due subscribers and their heads: one write. */
@@ -115,24 +178,28 @@ export class Session {
       return;
     }
     const frames = this.#replies;
-    if (frames.length > 0) this.#replies = [];
-    let bytes = 0;
-    for (const frame of frames) bytes += frame.length;
+    let bytes = this.#replyBytes;
+    this.#replies = [];
+    this.#replyBytes = 0;
+    this.#granted = 0;
+    this.#recordReplies();
     for (const subscriber of this.due) bytes += this.#take(subscriber, frames, connection.free() - bytes);
     this.due.length = 0;
     if (frames.length > 0) connection.write(frames);
-    if (this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2) connection.confirm();
+    // Why only now: a ping must follow what it is to confirm.
+    const runsMany = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2;
+    if (this.#parkedNow || runsMany) connection.confirm();
+    this.#parkedNow = false;
   }
 
-  /** Frames of a page that was read from the store, written at once. Gives the number of bytes, or −1 when the page must wait. */
+  /** Frames of a page that was read from the store, written with this turn's flush. False when the window is too full for it. */
   writePage(subscriber: Subscriber, frames: Buffer, to: Seq): boolean {
     const { connection } = this;
-    if (connection === null || !this.#open || connection.free() < frames.length) return false;
-    const waiting = this.#replies;
-    this.#replies = [];
-    waiting.push(frames);
-    this.#advance(subscriber, to);
-    connection.write(waiting);
+    if (connection === null || !this.#open || this.free() < frames.length) return false;
+    this.emit(frames);
+    this.#replyRuns.push({ subscriber, from: subscriber.cursor, to, page: null });
+    this.#events.delivered(to - subscriber.cursor);
+    subscriber.cursor = to;
     return true;
   }
 
@@ -153,6 +220,7 @@ export class Session {
           return bytes;
         case "full":
           subscriber.state = "parked";
+          this.#parkedNow = true;
           return bytes;
         case "behind":
           subscriber.state = "catching_up";
@@ -162,15 +230,27 @@ export class Session {
     }
   }
 
+  /** The window is too full for the page that was read: the answer to a ping goes on with it, so one is sent now. */
+  park(subscriber: Subscriber): void {
+    subscriber.state = "parked";
+    this.connection?.confirm();
+  }
+
   #advance(subscriber: Subscriber, to: Seq): void {
-    this.#wrote(subscriber, subscriber.cursor, to);
+    this.#wrote(subscriber, subscriber.cursor, to, null);
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
   }
 
-  #wrote(subscriber: Subscriber, from: Seq, to: Seq): void {
+  #recordReplies(): void {
+    if (this.#replyRuns.length === 0) return;
+    for (const { subscriber, from, to, page } of this.#replyRuns) this.#wrote(subscriber, from, to, page);
+    this.#replyRuns = [];
+  }
+
+  #wrote(subscriber: Subscriber, from: Seq, to: Seq, page: number | null): void {
     this.#unconfirmed ??= new Unconfirmed();
-    this.#unconfirmed.wrote(subscriber, from, to);
+    this.#unconfirmed.wrote(subscriber, from, to, page);
   }
 
   onPinged(): void {
@@ -184,6 +264,7 @@ export class Session {
       if (this.#unconfirmed.size === 0) this.#unconfirmed = null;
       if (arrived.length > 0) this.#events.onArrived(this, arrived);
     }
+    this.#grantRoom();
     let woken = false;
     for (const subscriber of this.subscribers) {
       if (subscriber.state !== "parked") continue;
@@ -196,20 +277,12 @@ export class Session {
 
   /**
    * Moves the cursors back to what the client has for certain, when `last` is the last entry it remembers (null: it
-   * remembers none). Gives the subscribers whose first history page may not have arrived.
+   * remembers none). A subscriber whose first history page may not have arrived stands before it (`fromHistory`).
    */
-  rewind(last: { readonly log: LogId; readonly epoch: string; readonly seq: Seq } | null): readonly Subscriber[] {
-    if (this.#unconfirmed === null) return [];
-    const isOf = (subscriber: Subscriber) =>
-      last !== null && subscriber.log === last.log && subscriber.epoch === last.epoch;
-    const lacking = this.#unconfirmed.lackingAfter(last === null ? null : { isOf, seq: last.seq });
-    const withoutHistory = new Set<Subscriber>();
-    for (const { subscriber, from } of lacking) {
-      if (withoutHistory.has(subscriber)) continue;
-      if (from === fromHistory) withoutHistory.add(subscriber);
-      else if (from < subscriber.cursor) subscriber.cursor = from;
-    }
+  rewind(last: LastEvent | null): void {
+    if (this.#unconfirmed === null) return;
+    const lacking = this.#unconfirmed.lackingAfter(last);
+    for (const { subscriber, from } of lacking) subscriber.cursor = Math.min(subscriber.cursor, from);
     this.#unconfirmed = null;
-    return [...withoutHistory].filter((subscriber) => this.subscribers.includes(subscriber));
   }
 }

@@ -1,13 +1,23 @@
-import type { Seq } from "./log.ts";
+import type { Epoch, LogId, Seq } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
 
-/** Entries after `from` up to `to`; `from` −1 is a first history page, which ends at `to`. */
+/** Entries after `from` up to `to`; or, with its number, a page of history that ends at `to`. */
 export interface Run {
   readonly subscriber: Subscriber;
   readonly from: Seq;
   to: Seq;
+  readonly page: number | null;
 }
 
+/** The last event that a client remembers. */
+export interface LastEvent {
+  readonly log: LogId;
+  readonly epoch: Epoch;
+  readonly seq: Seq;
+  readonly page: number | null;
+}
+
+/** The cursor of one who has not even the first page. */
 export const fromHistory = -1;
 
 /**
@@ -23,11 +33,16 @@ export class Unconfirmed {
     return this.#runs.length;
   }
 
-  wrote(subscriber: Subscriber, from: Seq, to: Seq): void {
+  wrote(subscriber: Subscriber, from: Seq, to: Seq, page: number | null): void {
     const last = this.#runs.at(-1);
-    if (last !== undefined && last.subscriber === subscriber && last.to === from && this.#runs.length > this.#pinged)
-      last.to = to;
-    else this.#runs.push({ subscriber, from, to });
+    const continues = last?.subscriber === subscriber && last.to === from && page === null && last.page === null;
+    if (last !== undefined && continues && this.#runs.length > this.#pinged) last.to = to;
+    else this.#runs.push({ subscriber, from, to, page });
+  }
+
+  /** Whether a page of this log, by this number, is among what is unconfirmed. */
+  holdsPage(log: LogId, page: number): boolean {
+    return this.#runs.some((run) => run.subscriber.log === log && run.page === page);
   }
 
   pinged(): void {
@@ -42,25 +57,20 @@ export class Unconfirmed {
   }
 
   /**
-   * The runs that the client lacks, when `last` is the last entry it remembers. What was written before that entry has
-   * arrived. An entry that no run holds was confirmed before, so that every run may be lacking.
+   * The runs that the client lacks, when `last` is the last event it remembers. What was written before that event has
+   * arrived. An event that no run holds was confirmed before, so that every run may be lacking.
    */
-  lackingAfter(last: { readonly isOf: (subscriber: Subscriber) => boolean; readonly seq: Seq } | null): readonly Run[] {
+  lackingAfter(last: LastEvent | null): readonly Run[] {
     if (last === null) return this.#runs;
-    const at = this.#runs.findLastIndex((run) => last.isOf(run.subscriber) && holds(run, last.seq));
+    const at = this.#runs.findIndex((run) => holds(run, last));
     const run = this.#runs[at];
     if (run === undefined) return this.#runs;
     const rest = this.#runs.slice(at + 1);
-    return last.seq < run.to ? [{ subscriber: run.subscriber, from: last.seq, to: run.to }, ...rest] : rest;
-  }
-
-  clear(): void {
-    this.#runs = [];
-    this.#pinged = 0;
+    return last.seq < run.to ? [{ ...run, from: last.seq }, ...rest] : rest;
   }
 }
 
-/** A history page carries the offset of its end alone. */
-function holds(run: Run, seq: Seq): boolean {
-  return run.from === fromHistory ? seq === run.to : run.from < seq && seq <= run.to;
+function holds({ subscriber, from, to, page }: Run, last: LastEvent): boolean {
+  if (subscriber.log !== last.log || subscriber.epoch !== last.epoch || page !== last.page) return false;
+  return page === null ? from < last.seq && last.seq <= to : last.seq === to;
 }

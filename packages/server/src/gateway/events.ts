@@ -50,8 +50,6 @@ export interface RootOptions {
   readonly authenticate: Authenticator;
   readonly rates: RateLimits;
   readonly userRates: UserRates;
-  /** Bytes of the window that a reply with a page of history takes while it is on its way. */
-  readonly pageReserveBytes: number;
   /** By name. Grows as the app registers its events. */
   readonly ownEvents: ReadonlyMap<string, OwnEvent>;
   readonly counts: EventCounts;
@@ -295,27 +293,18 @@ function inTurn(done: Promise<Acknowledgement>): Started {
 
 function ignore(): void {}
 
-/** With room in the window for a page of history until it is handed over (FEED-4). */
-async function withPage<Value>({ options, session }: RootSocket, read: () => Promise<Value>): Promise<Value> {
-  const { connection } = session;
-  connection?.reserve(options.pageReserveBytes);
-  try {
-    return await read();
-  } finally {
-    connection?.release(options.pageReserveBytes);
-  }
-}
-
 function roomIdOf(payload: string | { readonly roomId: string }): string {
   return typeof payload === "string" ? payload : payload.roomId;
 }
 
 const handlers: Readonly<Record<ClientEventName, Handler>> = {
-  join_room: on(clientEvents.join_room, "join_room", (socket, payload) => {
+  join_room: on(clientEvents.join_room, "join_room", ({ options, session }, payload) => {
     const request = typeof payload === "string" ? { roomId: payload } : payload;
-    return inTurn(
-      withPage(socket, async () => ({ ok: true, ...(await socket.options.node.rooms.join(socket.session, request)) })),
-    );
+    const join = async (): Promise<Acknowledgement> => ({
+      ok: true,
+      ...(await options.node.rooms.join(session, request)),
+    });
+    return inTurn(join());
   }),
 
   leave_room: on(clientEvents.leave_room, "leave_room", ({ options, session }, payload) => {
@@ -336,14 +325,15 @@ const handlers: Readonly<Record<ClientEventName, Handler>> = {
     return { admitted: admitted.catch(ignore), done };
   }),
 
-  room_history: on(clientEvents.room_history, "room_history", (socket, range) => {
-    const { options, session } = socket;
+  room_history: on(clientEvents.room_history, "room_history", ({ options, session }, range) => {
     const { rooms } = options.node;
     const read = async (): Promise<Acknowledgement> => {
       await rooms.admit(session.user, range.roomId, "read");
-      return { ok: true, ...(await rooms.history(session.user.tenant, range)) };
+      const page = await rooms.history(session.user.tenant, range);
+      await session.spare(page.bytes);
+      return { ok: true, messages: page.messages, head: page.head, epoch: page.epoch, more: page.more };
     };
-    return inTurn(withPage(socket, read));
+    return inTurn(read());
   }),
 
   typing: on(clientEvents.typing, "typing", ({ options, session }, { roomId }) => {

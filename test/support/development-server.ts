@@ -1,0 +1,103 @@
+import path from "node:path";
+import { z } from "zod";
+import { repositoryRoot, spawnNode, type TestProcess } from "./process.ts";
+import { createTemporaryFolder } from "./temporary-folder.ts";
+
+const main = path.join(repositoryRoot, "packages/server/src/main.ts");
+const readyLimitMs = 20_000;
+const sessionSchema = z.object({ roomId: z.string(), users: z.array(z.object({ userId: z.string(), token: z.string() })) });
+
+/** Where a running node is reached. The admin link works once. */
+interface Addresses {
+  readonly publicUrl: string;
+  readonly internalUrl: string;
+  readonly adminLink: string;
+  readonly apiKey: string;
+}
+
+/**
+ * `parley dev` in a folder of its own, killed at the end of the scope. It can die and come back in between: on the same
+ * ports, with the same data.
+ */
+export class DevelopmentServer implements AsyncDisposable {
+  readonly #folder: Awaited<ReturnType<typeof createTemporaryFolder>>;
+  readonly #environment: Readonly<Record<string, string>>;
+  #child: TestProcess | undefined;
+  #addresses: Addresses = { publicUrl: "", internalUrl: "", adminLink: "", apiKey: "" };
+
+  private constructor(
+    folder: Awaited<ReturnType<typeof createTemporaryFolder>>,
+    environment: Readonly<Record<string, string>>,
+  ) {
+    this.#folder = folder;
+    this.#environment = environment;
+  }
+
+  static async start(environment: Readonly<Record<string, string>> = {}): Promise<DevelopmentServer> {
+    const server = new DevelopmentServer(await createTemporaryFolder(), environment);
+    try {
+      await server.start();
+      return server;
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get publicUrl(): string {
+    return this.#addresses.publicUrl;
+  }
+
+  get adminLink(): string {
+    return this.#addresses.adminLink;
+  }
+
+  /** On free ports the first time, then on those. */
+  async start(): Promise<void> {
+    const { publicUrl, internalUrl } = this.#addresses;
+    const ports = { PARLEY_SERVER_PORT: portOf(publicUrl), PARLEY_INTERNAL_PORT: portOf(internalUrl) };
+    const environment = { ...ports, ...this.#environment };
+    this.#child = await spawnNode([main, "dev"], { folder: this.#folder.path, environment });
+    this.#addresses = await readAddresses(this.#child);
+  }
+
+  async kill(): Promise<void> {
+    await this.#child?.stop("SIGKILL");
+  }
+
+  /** A token that the development page gets. */
+  async token(userId: string): Promise<string> {
+    const response = await fetch(`${this.publicUrl}/dev/session`);
+    const { users } = sessionSchema.parse(await response.json());
+    const user = users.find((one) => one.userId === userId);
+    if (user === undefined) throw new Error(`There is no ${userId} in development mode`);
+    return user.token;
+  }
+
+  /** Calls the HTTP API with its key. `route` begins after `/api/v1`. */
+  async post(route: string, body: object): Promise<void> {
+    const { internalUrl, apiKey } = this.#addresses;
+    const response = await fetch(`${internalUrl}/api/v1${route}`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${route}: ${response.status} ${await response.text()}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#child?.[Symbol.asyncDispose]();
+    await this.#folder[Symbol.asyncDispose]();
+  }
+}
+
+function portOf(url: string): string {
+  return url === "" ? "0" : new URL(url).port;
+}
+
+async function readAddresses(child: TestProcess): Promise<Addresses> {
+  const [, publicUrl = ""] = await child.waitForLine(/Chat +(http:\S+)\/$/, readyLimitMs);
+  const [, adminLink = "", internalUrl = ""] = await child.waitForLine(/Admin +((http:\S+)\/admin#ticket=\S+)$/);
+  const [, apiKey = ""] = await child.waitForLine(/authorization: Bearer ([^'"\s]+)/i);
+  return { publicUrl, internalUrl, adminLink, apiKey };
+}
