@@ -5,7 +5,10 @@ import { createTemporaryFolder } from "./temporary-folder.ts";
 
 const main = path.join(repositoryRoot, "packages/server/src/main.ts");
 const readyLimitMs = 20_000;
-const sessionSchema = z.object({ roomId: z.string(), users: z.array(z.object({ userId: z.string(), token: z.string() })) });
+const sessionSchema = z.object({
+  roomId: z.string(),
+  users: z.array(z.object({ userId: z.string(), token: z.string() })),
+});
 
 /** Where a running node is reached. The admin link works once. */
 interface Addresses {

@@ -182,8 +182,8 @@ export class SimulatedClient {
     this.session = session;
     connection.session = session;
     this.#pid = session.pid ?? undefined;
-    if (result === "recovered") this.recovered += 1;
-    if (result === "new") this.#forgetRooms();
+    if (result === "session") this.recovered += 1;
+    if (result === "new" || result === "unknown") this.#forgetRooms();
     session.open();
   }
 

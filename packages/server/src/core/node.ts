@@ -45,9 +45,11 @@ export interface Return {
 
 export interface Connected {
   readonly session: Session;
-  /** A session went on, or positions were given: the client did not start afresh. */
-  readonly result: "new" | "recovered" | "resumed";
+  readonly result: ConnectResult;
 }
+
+/** `session`: it went on as the same socket; `positions`: by `resume`; `unknown`: the session it asked for is not here. */
+export type ConnectResult = "new" | "session" | "positions" | "unknown";
 
 /** Figures since the start. */
 export interface NodeCounts {
@@ -165,7 +167,7 @@ export class ParleyNode {
       back.resume === undefined && back.pid !== undefined ? this.sessions.find(back.pid, user) : undefined;
     if (session !== undefined) {
       await this.#recover(session, user, connection, back.offset);
-      return { session, result: "recovered" };
+      return { session, result: "session" };
     }
     if (this.sessions.full(user))
       throw new RefusalError(
@@ -181,7 +183,8 @@ export class ParleyNode {
     }
     // Why: a stock client keeps the offset of its last session, and would present it as one of this session.
     if (back.pid !== undefined) fresh.emit(textFrame('42["parley:position","0"]'));
-    return { session: fresh, result: back.resume === undefined ? "new" : "resumed" };
+    const without = back.pid === undefined ? "new" : "unknown";
+    return { session: fresh, result: back.resume === undefined ? without : "positions" };
   }
 
   /** The connection is gone. `forGood`: the client said goodbye. Ignored for a connection that no longer serves the session. */

@@ -126,7 +126,7 @@ export class Engine<Scope> {
 
   #onRequest(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
     const { settings } = this.#shared;
-    if (!isOriginAllowed(request.headers, settings.origins)) {
+    if (!isOriginAllowed(request.headers, settings)) {
       refuseRequest(request, response, 403, engineErrors.forbidden);
       return;
     }
@@ -178,7 +178,7 @@ export class Engine<Scope> {
   #onUpgrade(request: IncomingMessage, wire: Duplex, head: Buffer, scope: Scope): void {
     const { settings } = this.#shared;
     const query = parseQuery(request.url ?? "");
-    if (!isOriginAllowed(request.headers, settings.origins)) refuse(wire, "403 Forbidden", engineErrors.forbidden);
+    if (!isOriginAllowed(request.headers, settings)) refuse(wire, "403 Forbidden", engineErrors.forbidden);
     else if ("code" in query) refuse(wire, "400 Bad Request", query);
     else if (query.transport !== "websocket") refuse(wire, "400 Bad Request", engineErrors.badRequest);
     else if (query.sid !== "") this.#onProbe(request, wire, head, query.sid);

@@ -10,7 +10,7 @@ import {
 import { z } from "zod";
 import { type RateLimits, TokenBucket, type UserRates } from "../core/rate-limit.ts";
 import { logId } from "../core/log.ts";
-import type { ParleyNode } from "../core/node.ts";
+import type { ConnectResult, ParleyNode } from "../core/node.ts";
 import type { Session } from "../core/session.ts";
 import { OutcomeUnknown, StoreUnavailable } from "../store/store.ts";
 import type { Authenticator } from "./authenticate.ts";
@@ -42,7 +42,7 @@ export interface OwnEventContext {
 /** What the edge counts. */
 export interface EventCounts {
   request(event: string, outcome: string): void;
-  recovery(result: "new" | "recovered" | "resumed"): void;
+  recovery(result: ConnectResult): void;
 }
 
 export interface RootOptions {
@@ -54,7 +54,8 @@ export interface RootOptions {
   readonly ownEvents: ReadonlyMap<string, OwnEvent>;
   readonly counts: EventCounts;
   readonly log: Log;
-  onConnected?(user: User, socketId: string): void;
+  /** A client was let in: the app's own `connection` listeners. */
+  onConnected(user: User, socketId: string): void;
 }
 
 /** Namespace `/`: rooms, messages, and the app's own events. */
@@ -155,7 +156,7 @@ class RootSocket implements NamespaceSocket {
 
   opened(): void {
     this.session.open();
-    this.options.onConnected?.(this.session.user, this.session.id);
+    this.options.onConnected(this.session.user, this.session.id);
   }
 
   write(frames: readonly Buffer[]): void {

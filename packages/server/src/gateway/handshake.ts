@@ -76,12 +76,18 @@ export function openPacket(sid: string, upgrades: readonly string[], settings: G
 const reflectable = /^[\x21-\x7e]{1,2048}$/;
 const reflectableNames = /^[\w\-, ]{1,2048}$/;
 
+const localOrigin = /^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/;
+
 /** Whether a page of the request's origin may connect. Decided for HTTP and for WebSocket requests alike. */
-export function isOriginAllowed(headers: IncomingHttpHeaders, origins: GatewaySettings["origins"]): boolean {
+export function isOriginAllowed(
+  headers: IncomingHttpHeaders,
+  { origins, localOrigins }: Pick<GatewaySettings, "origins" | "localOrigins">,
+): boolean {
   const { origin, host } = headers;
   if (origin === undefined) return true;
   if (!reflectable.test(origin)) return false;
   if (origins === "*" || origins.includes(origin)) return true;
+  if (localOrigins && localOrigin.test(origin)) return true;
   return host !== undefined && (origin === `https://${host}` || origin === `http://${host}`);
 }
 

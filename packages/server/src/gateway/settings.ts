@@ -30,6 +30,8 @@ export interface GatewaySettings {
    * `Origin` (no browser sends those across origins) and pages of this very host are always let in.
    */
   readonly origins: "*" | readonly string[];
+  /** Pages of this very machine may connect, whatever their port (development). */
+  readonly localOrigins: boolean;
 }
 
 export const defaultGatewaySettings: GatewaySettings = {
@@ -49,4 +51,5 @@ export const defaultGatewaySettings: GatewaySettings = {
   queuedBytesMax: 1_048_576,
   idlePacketsMax: 2_000,
   origins: "*",
+  localOrigins: false,
 };

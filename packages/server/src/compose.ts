@@ -1,0 +1,259 @@
+import { randomUUID } from "node:crypto";
+import type { Server as HttpServer } from "node:http";
+import path from "node:path";
+import type { Server as SocketIoServer } from "socket.io";
+import { localBus } from "./bus/local.ts";
+import type { RunningNode } from "./commands/command.ts";
+import { readVersion } from "./commands/version.ts";
+import type { Config } from "./config.ts";
+import { type AccessFunction, ownPolicy, storedMemberships } from "./core/access.ts";
+import { systemClock } from "./core/clock.ts";
+import { defaultFeedsLimits } from "./core/feeds.ts";
+import { defaultTenant, type LogId, logId, roomOf } from "./core/log.ts";
+import { startMaintenance } from "./core/maintenance.ts";
+import { type NodeLimits, ParleyNode } from "./core/node.ts";
+import type { Operations } from "./core/operations.ts";
+import { UserRates } from "./core/rate-limit.ts";
+import { createOperations } from "./core/server-api.ts";
+import { adminNamespace } from "./gateway/admin.ts";
+import { type AdminSessions, createAdminSessions } from "./gateway/admin-session.ts";
+import { createAppNamespaces } from "./gateway/app-namespaces.ts";
+import { type AuthenticateFunction, createAuthenticator, createTokenVerifier } from "./gateway/authenticate.ts";
+import type { User } from "./gateway/connection.ts";
+import { type OwnEvent, rootNamespace } from "./gateway/events.ts";
+import { createGateway, type Gateway } from "./gateway/gateway.ts";
+import { developmentRoom } from "./http/development.ts";
+import type { Readiness } from "./http/health.ts";
+import { createMetrics, type Metrics } from "./http/metrics.ts";
+import { startHttp, startInternal } from "./http/server.ts";
+import { eventLog, type Log } from "./log.ts";
+import { backupSqlite, openSqliteStore, restoreSqlite } from "./store/sqlite.ts";
+import type { Store } from "./store/store.ts";
+
+export interface NodeOptions {
+  readonly log: Log;
+  /** Signs the administrator's one-time links. */
+  readonly adminSecret: string;
+  /** The app's own, in the place of tokens. */
+  readonly authenticate?: AuthenticateFunction | undefined;
+  /** The app's own, in the place of stored memberships. */
+  readonly access?: AccessFunction | undefined;
+}
+
+/** A node without its HTTP servers: what `parley start` and an embedding app have in common. */
+export interface OpenNode extends AsyncDisposable {
+  readonly config: Config;
+  readonly node: ParleyNode;
+  readonly operations: Operations;
+  readonly gateway: Gateway;
+  readonly metrics: Metrics;
+  /** The app's own events on `/`, by name. */
+  readonly ownEvents: Map<string, OwnEvent>;
+  readonly connectionListeners: Set<(user: User, socketId: string) => void>;
+  readonly io: SocketIoServer;
+  /** The internal port: admin page, API, metrics, health. */
+  openInternal(): Promise<{ readonly url: string } & AsyncDisposable>;
+  /** Both ports of a node that stands alone. */
+  openPorts(): Promise<{ readonly publicUrl: string; readonly internalUrl: string } & AsyncDisposable>;
+}
+
+export async function openNode(config: Config, options: NodeOptions): Promise<OpenNode> {
+  await using opening = new AsyncDisposableStack();
+  const { log } = options;
+  const clock = systemClock;
+  const metrics = opening.adopt(createMetrics(readVersion()), (opened) => opened.close());
+  const store = opening.use(
+    await openSqliteStore({
+      folder: path.resolve(config.store.path),
+      clock,
+      onCommit: (seconds, entries) => metrics.storeCommitted(seconds, entries),
+    }),
+  );
+  const bus = opening.use(localBus());
+  const openRooms = new Set<LogId>(config.mode === "development" ? [logId(defaultTenant, developmentRoom)] : []);
+  const policy = options.access === undefined ? storedMemberships(store, openRooms) : ownPolicy(options.access, roomOf);
+  const node = new ParleyNode({ id: randomUUID(), store, bus, clock, policy, openRooms, limits: nodeLimits(config) });
+  opening.defer(startMaintenance(store, clock, config.clientIdKeepDays));
+  opening.defer(() => node.stop());
+  await node.start();
+  const operations = createOperations(node);
+  metrics.follow(() => operations.statistics());
+  const adminSessions = createAdminSessions(options.adminSecret, clock);
+  const edge = openEdge({ config, options, node, operations, metrics, adminSessions });
+  opening.defer(() => edge.gateway.close("server_closing"));
+  const parts = {
+    config,
+    log,
+    metrics,
+    operations,
+    adminSessions,
+    clock,
+    version: readVersion(),
+    attachPublic: (server: HttpServer) => void edge.gateway.attach(server),
+    attachInternal: (server: HttpServer) => void edge.gateway.attach(server, { namespaces: ["/admin"] }),
+    readiness: () => readinessOf(store),
+  };
+  const opened = opening.move();
+  return {
+    config,
+    node,
+    operations,
+    metrics,
+    ...edge,
+    get io() {
+      return edge.app.io;
+    },
+    openInternal: () => startInternal(parts),
+    openPorts: async () => {
+      const servers = await startHttp(parts);
+      return {
+        publicUrl: servers.public.url,
+        internalUrl: servers.internal.url,
+        [Symbol.asyncDispose]: () => servers[Symbol.asyncDispose](),
+      };
+    },
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  };
+}
+
+interface EdgeParts {
+  readonly config: Config;
+  readonly options: NodeOptions;
+  readonly node: ParleyNode;
+  readonly operations: Operations;
+  readonly metrics: Metrics;
+  readonly adminSessions: AdminSessions;
+}
+
+/** What clients meet: the gateway and its namespaces. */
+function openEdge({ config, options, node, operations, metrics, adminSessions }: EdgeParts) {
+  const { log } = options;
+  const clock = systemClock;
+  const verifier = createTokenVerifier(config.auth, clock, {
+    onKeysFailure: (error: unknown) => log.warn({ error }, "keys_unavailable"),
+  });
+  const authenticate = createAuthenticator({
+    auth: config.auth,
+    clock,
+    verifier,
+    adminSessions,
+    ...(options.authenticate === undefined ? {} : { authenticate: options.authenticate }),
+    onFailure: (error) => log.error({ error }, "authenticate_failed"),
+  });
+  const ownEvents = new Map<string, OwnEvent>();
+  const connectionListeners = new Set<(user: User, socketId: string) => void>();
+  const rates = {
+    perConnectionPerSecond: config.limits.eventsPerSecond,
+    perConnectionBurst: config.limits.eventsBurst,
+    perUserPerSecond: config.limits.userEventsPerSecond,
+    perUserBurst: config.limits.userEventsBurst,
+  };
+  const root = rootNamespace({
+    node,
+    authenticate,
+    rates,
+    userRates: new UserRates(clock, rates),
+    ownEvents,
+    counts: {
+      request: (event, outcome) => metrics.requested(event, outcome),
+      recovery: (result) => {
+        if (result !== "new") metrics.recovered(result);
+      },
+    },
+    log: eventLog(log),
+    onConnected: (user, socketId) => {
+      for (const listener of connectionListeners) listener(user, socketId);
+    },
+  });
+  const admin = adminNamespace({ node, operations, authenticate, log: eventLog(log) });
+  const app = createAppNamespaces({
+    reserved: ["/admin"],
+    namespacesMax: gatewaySettings(config).namespacesMax ?? 16,
+    onOpen: () => gateway.keepHandshakes(),
+  });
+  const gateway: Gateway = createGateway({
+    clock,
+    log: eventLog(log),
+    settings: gatewaySettings(config),
+    namespaces: new Map([
+      ["/", root],
+      ["/admin", admin],
+    ]),
+    foreign: app,
+    onClosed: (reason) => metrics.disconnected(reason),
+  });
+  return { gateway, ownEvents, connectionListeners, app };
+}
+
+function gatewaySettings(config: Config) {
+  return {
+    ...config.heartbeat,
+    payloadBytesMax: config.limits.payloadBytesMax,
+    windowBytes: config.limits.windowBytes,
+    queuedPacketsMax: config.limits.pendingRequestsMax,
+    origins: config.origins.includes("*") ? ("*" as const) : config.origins,
+    localOrigins: config.mode === "development",
+    namespacesMax: 16,
+  };
+}
+
+function nodeLimits({ limits, flush, recovery, access, presence, auth }: Config): NodeLimits {
+  return {
+    ...defaultFeedsLimits,
+    tailBytesMax: limits.tailBytesMax,
+    flushBudgetMs: flush.flushBudgetMs,
+    roomsPerConnectionMax: limits.roomsPerConnectionMax,
+    historyPageBytesMax: limits.historyPageBytesMax,
+    catchUpMax: limits.catchUpMax,
+    connectionsPerUserMax: limits.connectionsPerUserMax,
+    presenceListMax: limits.presenceListMax,
+    leaveGraceMs: presence.leaveGraceMs,
+    expiringNoticeMs: auth.expiringNoticeMs,
+    inboxSaveMs: 1_000,
+    ...recovery,
+    ...access,
+  };
+}
+
+async function readinessOf(store: Store): Promise<Readiness> {
+  try {
+    await store.states([]);
+    return { ready: true };
+  } catch {
+    return { ready: false, reason: "the store is away" };
+  }
+}
+
+/** A node of its own, on both ports. */
+export async function startNode(config: Config, options: NodeOptions): Promise<RunningNode> {
+  await using opening = new AsyncDisposableStack();
+  const open = opening.use(await openNode(config, options));
+  const ports = await open.openPorts();
+  // Why in this order: the gateway closes its connections before the servers wait for theirs.
+  opening.defer(async () => {
+    open.gateway.refuse();
+    open.gateway.close("server_closing");
+    await ports[Symbol.asyncDispose]();
+  });
+  const opened = opening.move();
+  return {
+    publicUrl: ports.publicUrl,
+    internalUrl: ports.internalUrl,
+    operations: open.operations,
+    stop: () => opened.disposeAsync(),
+  };
+}
+
+export async function backupStore(config: Config, target: string): Promise<void> {
+  await backupSqlite(path.resolve(config.store.path), target);
+}
+
+export async function restoreStore(config: Config, source: string): Promise<void> {
+  restoreSqlite(source, path.resolve(config.store.path));
+}
+
+/** Opening a store brings its schema up to date. */
+export async function migrateStore(config: Config): Promise<void> {
+  const store = await openSqliteStore({ folder: path.resolve(config.store.path), clock: systemClock });
+  await store[Symbol.asyncDispose]();
+}

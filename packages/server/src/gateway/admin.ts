@@ -1,0 +1,102 @@
+import { adminEvents, parse, RefusalError } from "@parley/protocol";
+import { randomBytes } from "node:crypto";
+import type { ParleyNode } from "../core/node.ts";
+import type { Operations } from "../core/operations.ts";
+import type { Authenticator } from "./authenticate.ts";
+import type { User } from "./connection.ts";
+import { authenticated, refusalOf, verdictOf } from "./events.ts";
+import type {
+  ConnectRequest,
+  ConnectVerdict,
+  Log,
+  NamespaceClient,
+  NamespaceHandler,
+  NamespaceSocket,
+  Reply,
+} from "./namespace.ts";
+
+export interface AdminOptions {
+  readonly node: ParleyNode;
+  readonly operations: Operations;
+  readonly authenticate: Authenticator;
+  readonly log: Log;
+}
+
+const adminRole = "admin";
+
+/** Namespace `/admin`: for users with the role `admin`, who prove it to this namespace itself. */
+export function adminNamespace(options: AdminOptions): NamespaceHandler {
+  return {
+    async connect(request: ConnectRequest): Promise<ConnectVerdict> {
+      const { node, authenticate, log } = options;
+      try {
+        const user = await authenticated(authenticate, node, request);
+        if (!user.roles.includes(adminRole)) {
+          throw new RefusalError(
+            "forbidden",
+            "the namespace /admin takes the role admin in the token (auth.rolesClaim)",
+          );
+        }
+        const sid = randomBytes(15).toString("base64url");
+        log("admin_connected", { socket: sid, user: user.id });
+        return { kind: "accepted", sid, pid: null, socket: new AdminSocket(options, user, request.client) };
+      } catch (error) {
+        return verdictOf(error, log);
+      }
+    },
+  };
+}
+
+class AdminSocket implements NamespaceSocket {
+  readonly #options: AdminOptions;
+  readonly #user: User;
+  readonly #client: NamespaceClient;
+  readonly #cancelExpiry: () => void;
+
+  constructor(options: AdminOptions, user: User, client: NamespaceClient) {
+    this.#options = options;
+    this.#user = user;
+    this.#client = client;
+    const { clock } = options.node;
+    // Bound: what a timer can wait; an administrator who stays longer connects anew.
+    const leftMs = user.expiresAt === null ? 2_147_483_647 : Math.min(user.expiresAt - clock.now(), 2_147_483_647);
+    this.#cancelExpiry = clock.after(leftMs, () => client.connection.close("token_expired"));
+  }
+
+  opened(): void {}
+  onPinged(): void {}
+  onAnswered(): void {}
+
+  onDisconnected(): void {
+    this.#cancelExpiry();
+    this.#options.log("admin_disconnected", { user: this.#user.id });
+  }
+
+  async onEvent([name, ...args]: unknown[], reply: Reply | null): Promise<void> {
+    const event = String(name);
+    try {
+      const answer = await this.#handle(event, args[0]);
+      reply?.(answer);
+    } catch (thrown) {
+      const error = refusalOf(thrown, this.#options.log);
+      if (reply === null) this.#client.emit("error", { ...error, event: event.slice(0, 64) });
+      else reply({ ok: false, error });
+    }
+  }
+
+  async #handle(event: string, payload: unknown): Promise<object> {
+    const { operations } = this.#options;
+    switch (event) {
+      case "broadcast_announcement": {
+        const message = parse(adminEvents.broadcast_announcement, payload, event);
+        const { id, seq } = await operations.announce({ tenant: this.#user.tenant, message, by: this.#user.id });
+        return { ok: true, id, seq };
+      }
+      case "statistics":
+        parse(adminEvents.statistics, payload, event);
+        return { ok: true, statistics: operations.statistics() };
+      default:
+        throw new RefusalError("unknown_event", `/admin has no event ${JSON.stringify(event.slice(0, 64))}`);
+    }
+  }
+}
