@@ -202,7 +202,7 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
     this.#pinged = false;
     this.#beforePing = 0;
     this.#heartbeatTick = this.shared.wheel.now() + this.shared.pingTicks;
-    // Why not scheduled: the wheel looks again when it comes by, at the latest when the answer would have been due.
+    this.#schedule();
     this.events?.onAnswered();
     if (this.#confirming && !this.#pinged) this.#ping();
     else this.#pingEarly();
