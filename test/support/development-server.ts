@@ -77,6 +77,11 @@ export class DevelopmentServer implements AsyncDisposable {
     return user.token;
   }
 
+  /** Puts messages into a room over the HTTP API, in order. */
+  async fill(roomId: string, texts: readonly string[]): Promise<void> {
+    for (const text of texts) await this.post(`/rooms/${roomId}/messages`, { userId: "carol", text });
+  }
+
   /** Calls the HTTP API with its key. `route` begins after `/api/v1`. */
   async post(route: string, body: object): Promise<void> {
     const { internalUrl, apiKey } = this.#addresses;

@@ -144,6 +144,7 @@ export class SimulatedClient {
   readonly #windowBytes: number;
   #pid: string | undefined;
   #offset: string | undefined;
+  #turn: Promise<void> = Promise.resolve();
   #connections = 0;
   readonly #leaving = new Map<string, number>();
   bytesPerMs: number;
@@ -166,6 +167,7 @@ export class SimulatedClient {
     );
     this.connection = connection;
     this.#leaving.clear();
+    this.#turn = Promise.resolve();
     const resume = Object.fromEntries([...this.seen].map(([room, { epoch, seq }]) => [room, { epoch, seq }]));
     const back = by === "session" ? { pid: this.#pid, offset: this.#offset } : { resume };
     const { session, result } = await node.connect(this.user, connection, back).catch((error: unknown) => {
@@ -197,20 +199,32 @@ export class SimulatedClient {
     if (noticed && session !== null) node?.disconnected(session, connection, false);
   }
 
-  async join(room: string): Promise<void> {
-    if (this.session === null || this.connection === null) return;
-    const joined = this.node?.rooms.join(this.session, { roomId: room });
-    this.rooms.add(room);
-    await joined;
+  /** Requests of one connection are handled in turn, as the gateway does. */
+  join(room: string): Promise<void> {
+    return this.#inTurn(async (session) => {
+      this.rooms.add(room);
+      await this.node?.rooms.join(session, { roomId: room });
+    });
   }
 
-  leave(room: string): void {
-    if (this.session === null || this.connection === null) return;
-    this.node?.rooms.leave(this.session, room);
-    this.session.emit(textFrame(`43${JSON.stringify([leaveAcknowledged, { roomId: room }])}`));
-    this.rooms.delete(room);
-    this.seen.delete(room);
-    this.#leaving.set(room, (this.#leaving.get(room) ?? 0) + 1);
+  leave(room: string): Promise<void> {
+    return this.#inTurn(async (session) => {
+      this.node?.rooms.leave(session, room);
+      session.emit(textFrame(`43${JSON.stringify([leaveAcknowledged, { roomId: room }])}`));
+      this.rooms.delete(room);
+      this.seen.delete(room);
+      this.#leaving.set(room, (this.#leaving.get(room) ?? 0) + 1);
+    });
+  }
+
+  #inTurn(request: (session: Session) => Promise<void>): Promise<void> {
+    const { connection } = this;
+    const run = async (): Promise<void> => {
+      if (this.session !== null && this.connection !== null && connection === this.connection) await request(this.session);
+    };
+    const done = this.#turn.then(run);
+    this.#turn = done.catch(() => {});
+    return done;
   }
 
   #lost(connection: SimulatedConnection): void {
@@ -243,8 +257,14 @@ export class SimulatedClient {
     // What was under way when the client left.
     if (at !== undefined && (this.#leaving.get(at.room) ?? 0) > 0) return;
     if (at === undefined || (!this.rooms.has(at.room) && !at.room.startsWith("@"))) return;
-    if (event === "room_history") this.seen.set(at.room, { epoch: at.epoch, seq: at.seq });
+    if (event === "room_history") this.#history(at);
     else this.#entry(event, at);
+  }
+
+  /** A page may end before what was delivered already, when the client joined again. */
+  #history({ room, epoch, seq }: { room: string; epoch: string; seq: number }): void {
+    const seen = this.seen.get(room);
+    this.seen.set(room, { epoch, seq: seen?.epoch === epoch ? Math.max(seen.seq, seq) : seq });
   }
 
   #entry(event: string, { room, epoch, seq }: { room: string; epoch: string; seq: number }): void {

@@ -379,13 +379,22 @@ export class Rooms {
     const now = session.find(feed.log);
     // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
     if (now !== undefined && now !== before) return now;
-    // The connection is gone: the page is owed to the next one.
-    if (!fits) return this.#subscribe(session, feed, fromHistory);
+    if (!fits) return this.#owePage(session, feed, before);
     if (gap !== undefined) this.#emit(session, "room_gap", { ...gap, epoch: page.epoch, head: page.head });
     session.emit(frame);
-    const subscriber = this.#subscribe(session, feed, page.head);
+    // Why not always the page's head: who joins again while entries arrive may have some that the page lacks.
+    const reached = before?.epoch === feed.epoch ? before.cursor : 0;
+    const subscriber = this.#subscribe(session, feed, Math.max(page.head, reached));
     session.wroteHistory(subscriber, page.head, page.number);
     return subscriber;
+  }
+
+  /** The connection is gone: the page is owed to the next one, which may be there by now. */
+  #owePage(session: Session, feed: Feed, before: Subscriber | undefined): Subscriber {
+    const owed = before ?? session.add(feed.log, feed.epoch, fromHistory);
+    if (owed.feed === null) owed.cursor = fromHistory;
+    if (before === undefined) this.startOver(owed, null);
+    return owed;
   }
 
   #subscribe(session: Session, feed: Feed, cursor: Seq): Subscriber {
@@ -393,6 +402,7 @@ export class Rooms {
     if (old !== undefined) this.#remove(old);
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
+    if (old?.epoch === feed.epoch) subscriber.repeatsTo = Math.max(old.cursor, old.repeatsTo);
     if (session.connection !== null) this.#feeds.subscribe(subscriber, feed);
     return subscriber;
   }

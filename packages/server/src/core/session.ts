@@ -1,7 +1,7 @@
 import type { Connection, User } from "../gateway/connection.ts";
 import type { LogId, Seq } from "./log.ts";
 import { Subscriber } from "./subscriber.ts";
-import { fromHistory, type LastEvent, type Run, Unconfirmed } from "./unconfirmed.ts";
+import { fromHistory, type LastEvent, repeatedRun, type Run, Unconfirmed } from "./unconfirmed.ts";
 
 /** What a session asks of its node. Shared by all sessions of the node. */
 export interface SessionEvents {
@@ -197,7 +197,7 @@ export class Session {
     const { connection } = this;
     if (connection === null || !this.#open || this.free() < frames.length) return false;
     this.emit(frames);
-    this.#replyRuns.push({ subscriber, from: subscriber.cursor, to, page: null });
+    this.#replyRuns.push({ subscriber, from: subscriber.cursor, to, page: pageOf(subscriber) });
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
     return true;
@@ -237,7 +237,7 @@ export class Session {
   }
 
   #advance(subscriber: Subscriber, to: Seq): void {
-    this.#wrote(subscriber, subscriber.cursor, to, null);
+    this.#wrote(subscriber, subscriber.cursor, to, pageOf(subscriber));
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
   }
@@ -285,4 +285,8 @@ export class Session {
     for (const { subscriber, from } of lacking) subscriber.cursor = Math.min(subscriber.cursor, from);
     this.#unconfirmed = null;
   }
+}
+
+function pageOf(subscriber: Subscriber): number | null {
+  return subscriber.cursor < subscriber.repeatsTo ? repeatedRun : null;
 }

@@ -105,7 +105,7 @@ async function simulate(
         acknowledged,
       );
     else if (dice < 0.6) background(client.join(pick(random, rooms)));
-    else if (dice < 0.63) client.leave(pick(random, rooms));
+    else if (dice < 0.63) background(client.leave(pick(random, rooms)));
     else if (dice < 0.68) client.drop(random() < 0.5);
     else if (dice < 0.75 && client.connection === null) {
       const home = client.node;
@@ -162,7 +162,7 @@ async function heal(world: World, nodes: readonly ParleyNode[], clients: readonl
       connecting.catch(() => {});
     }
   }
-  await world.clock.advance(20_000);
+  await world.clock.advance(40_000);
 }
 
 async function verify(

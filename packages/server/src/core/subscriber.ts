@@ -19,6 +19,8 @@ export class Subscriber {
   epoch: Epoch;
   cursor: Seq;
   state: "live" | "parked" | "catching_up" | "detached" = "detached";
+  /** Up to here the connection got the entries once before: its client joined again, from an earlier position. */
+  repeatsTo: Seq = 0;
   /** Counted in the room's presence. */
   present = false;
   /** Place in `feed.subscribers`, so that leaving is O(1). */

@@ -1,6 +1,9 @@
 import type { Epoch, LogId, Seq } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
 
+/** The page number of a run that no event is found in: its entries came before, so that they say nothing of the order. */
+export const repeatedRun = -1;
+
 /** Entries after `from` up to `to`; or, with its number, a page of history that ends at `to`. */
 export interface Run {
   readonly subscriber: Subscriber;
