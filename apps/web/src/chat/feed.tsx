@@ -1,4 +1,4 @@
-import { type KeyboardEvent, type ReactNode, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { type KeyboardEvent, type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import { Virtualizer, type VirtualizerHandle } from "virtua";
 import { Icon } from "../ui/icons.tsx";
 import { texts } from "../ui/texts.ts";
@@ -122,12 +122,12 @@ function useRowFocus(
   const moving = useRef(false);
   const known = focused === undefined ? -1 : rows.findIndex((row) => row.key === focused);
   const index = known < 0 ? rows.length - 1 : known;
-  useLayoutEffect(() => {
+  useEffect(() => {
     if (!moving.current || focused === undefined) return;
     moving.current = false;
-    scroller.current
-      ?.querySelector<HTMLElement>(`article[data-key="${CSS.escape(focused)}"]`)
-      ?.focus({ preventScroll: true });
+    return focusWhenVisible(() =>
+      scroller.current?.querySelector<HTMLElement>(`article[data-key="${CSS.escape(focused)}"]`),
+    );
   }, [focused, scroller]);
   const onKeyDown = (event: KeyboardEvent): void => {
     const wanted = wantedIndex(event.key, index, rows.length);
@@ -139,6 +139,20 @@ function useRowFocus(
     setFocused(key);
   };
   return { index, onFocus: setFocused, onKeyDown };
+}
+
+// Why not at once: a row that was not rendered before is hidden until it has been measured, and cannot take the focus.
+function focusWhenVisible(find: () => HTMLElement | null | undefined): () => void {
+  let framesLeft = 30;
+  const attempt = (): void => {
+    const element = find();
+    element?.focus({ preventScroll: true });
+    framesLeft -= 1;
+    const focused = element !== null && document.activeElement === element;
+    if (!focused && framesLeft > 0) frame = requestAnimationFrame(attempt);
+  };
+  let frame = requestAnimationFrame(attempt);
+  return () => cancelAnimationFrame(frame);
 }
 
 function wantedIndex(key: string, index: number, count: number): number | undefined {

@@ -57,7 +57,8 @@ export function useFeedScroll({ rows, list, older, shown, onNearStart }: FeedScr
   useLayoutEffect(() => {
     // Why not `look`: the first scroll to the end is still to come. A short feed has no scroll events to come by.
     const view = list.current;
-    if (view !== null && older === "some" && view.scrollSize < view.viewportSize + startPx) onNearStart();
+    if (view !== null && view.viewportSize > 0 && older === "some" && view.scrollSize < view.viewportSize + startPx)
+      onNearStart();
   });
   if (atEnd && seenKey !== lastKey) setSeenKey(lastKey);
 

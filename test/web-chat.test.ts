@@ -1,0 +1,264 @@
+import type { Locator, Page } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
+import { DevelopmentServer } from "./support/development-server.ts";
+
+const phone = { viewport: { width: 390, height: 844 }, hasTouch: true };
+let browser: TestBrowser;
+beforeAll(async () => {
+  browser = await launchBrowser();
+});
+afterAll(() => browser[Symbol.asyncDispose]());
+
+/** One user's window. */
+function windowOf(page: Page, userId: string) {
+  // Why not by its role: a window that is not shown has none.
+  const frame = page.locator(`section[aria-label="${userId}"]`);
+  return {
+    frame,
+    field: frame.getByRole("textbox"),
+    message: (text: string): Locator => frame.getByRole("article").filter({ hasText: text }),
+    async send(text: string): Promise<void> {
+      await frame.getByRole("textbox").fill(text);
+      await frame.getByRole("textbox").press("Enter");
+    },
+  };
+}
+
+/** Messages of different heights. */
+const numbered = (count: number) =>
+  Array.from({ length: count }, (_, index) => `message ${index + 1}${"\nand more".repeat(index % 4)}`);
+
+async function openChat(server: DevelopmentServer, options = {}) {
+  const { page, complaints } = await browser.open(`${server.publicUrl}/`, options);
+  const alice = windowOf(page, "alice");
+  const bob = windowOf(page, "bob");
+  await alice.frame.getByText("Connected").waitFor({ state: "attached" });
+  await bob.frame.getByText("Connected").waitFor({ state: "attached" });
+  return { page, complaints, alice, bob };
+}
+
+test("two users chat side by side in one page", async () => {
+  await using server = await DevelopmentServer.start();
+  const { alice, bob, complaints } = await openChat(server);
+  await alice.frame.getByText("Nothing has been said here yet").waitFor();
+  await alice.frame.getByText("2 here").waitFor();
+  await alice.send("Hello Bob");
+  await bob.message("Hello Bob").waitFor();
+  await alice.message("Hello Bob").getByText("Sent", { exact: true }).waitFor({ state: "attached" });
+  expect(await alice.message("Hello Bob").getAttribute("data-own")).toBe("true");
+  expect(await bob.message("Hello Bob").getAttribute("data-own")).toBe("false");
+  await bob.field.pressSequentially("Hi");
+  await alice.frame.getByText("bob is writing").waitFor();
+  await bob.field.press("Enter");
+  await alice.message("Hi").waitFor();
+  await alice.frame.getByText("bob is writing").waitFor({ state: "hidden" });
+  expect(await alice.frame.locator("[aria-live=polite]").textContent()).toBe("bob said: Hi");
+  expect(await alice.frame.getByText("Today").count()).toBe(1);
+  expect(complaints).toEqual([]);
+});
+
+test("[IN-1] markup in messages is text", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page, alice, bob, complaints } = await openChat(server);
+  const text = "<img src=x onerror=\"document.title='owned'\"><b>bold</b> &amp; <script>alert(1)</script>";
+  await alice.send(text);
+  await bob.message("bold").waitFor();
+  expect(await bob.message("bold").locator(".bubble p").textContent()).toBe(text);
+  expect(await page.locator(".bubble img, .bubble b, .bubble script").count()).toBe(0);
+  expect([await page.title(), complaints]).toEqual(["Parley", []]);
+});
+
+test("[REC-1] [LOG-3] while the node is dead the page says so and keeps what is sent; then it is sent once", async () => {
+  await using server = await DevelopmentServer.start();
+  const { alice, bob, complaints } = await openChat(server);
+  await alice.send("before");
+  await bob.message("before").waitFor();
+  await server.kill();
+  await alice.frame.getByText("The connection is lost").waitFor();
+  await alice.frame.getByText(/Next try in \d+ s|Trying again now/).waitFor();
+  await alice.send("in between");
+  await alice.message("in between").getByText("Sending", { exact: true }).waitFor({ state: "attached" });
+  await server.start();
+  await alice.frame.getByRole("button", { name: "Try now" }).click();
+  await alice.message("in between").getByText("Sent", { exact: true }).waitFor({ state: "attached" });
+  await bob.message("in between").waitFor();
+  await alice.frame.getByText("The connection is lost").waitFor({ state: "hidden" });
+  expect([await alice.message("").count(), await bob.message("").count()]).toEqual([2, 2]);
+  expect(complaints).toEqual([]);
+}, 60_000);
+
+test("a message that was not sent survives a reload", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page, alice, bob } = await openChat(server);
+  await server.kill();
+  await alice.frame.getByText("The connection is lost").waitFor();
+  await alice.send("kept over the reload");
+  await bob.field.fill("a draft");
+  await server.start();
+  await page.reload();
+  await bob.message("kept over the reload").waitFor();
+  expect(await bob.field.inputValue()).toBe("a draft");
+  expect(await alice.message("kept over the reload").count()).toBe(1);
+}, 60_000);
+
+test("earlier messages come in above without moving what is read, back to the beginning", async () => {
+  await using server = await DevelopmentServer.start();
+  await server.fill("room-123", numbered(120));
+  const { page, alice } = await openChat(server);
+  await alice.message("message 120").waitFor();
+  const scroller = alice.frame.locator(".feed-scroller");
+  const beginning = alice.frame.getByText("The beginning of this room");
+  let jumpPx = 0;
+  for (let round = 0; round < 60 && (await beginning.count()) === 0; round += 1) {
+    jumpPx = Math.max(jumpPx, Math.abs(await scroller.evaluate(scrollUpAndWatch)));
+  }
+  await beginning.waitFor();
+  expect(jumpPx).toBeLessThan(1);
+  await alice.frame.getByRole("button", { name: "To the latest message" }).click();
+  await page.waitForFunction(isAtEnd, await scroller.elementHandle());
+  await alice.frame.getByRole("button", { name: "To the latest message" }).waitFor({ state: "hidden" });
+}, 60_000);
+
+/** Scrolls up by most of a page; gives how far a row that was in sight moved by itself in the half second after. */
+async function scrollUpAndWatch(scroller: Element): Promise<number> {
+  const rows = () => Array.from(scroller.querySelectorAll("article"));
+  const topOf = (row: Element) => row.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
+  const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+  scroller.scrollTop -= scroller.clientHeight * 0.8;
+  for (let settling = 0; settling < 4; settling += 1) await frame();
+  const anchor = rows().find((row) => topOf(row) >= 0);
+  const before = anchor === undefined ? 0 : topOf(anchor);
+  let moved = 0;
+  for (let frames = 0; frames < 25; frames += 1) {
+    await frame();
+    const now = rows().find((row) => row.getAttribute("data-key") === anchor?.getAttribute("data-key"));
+    const distance = now === undefined ? Number.POSITIVE_INFINITY : topOf(now) - before;
+    if (Math.abs(distance) > Math.abs(moved)) moved = distance;
+  }
+  return moved;
+}
+
+function isAtEnd(scroller: Element | null): boolean {
+  return scroller !== null && scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - 2;
+}
+
+test("who reads earlier messages stays there, and is told of new ones", async () => {
+  await using server = await DevelopmentServer.start();
+  await server.fill("room-123", numbered(60));
+  const { alice, bob } = await openChat(server);
+  await alice.message("message 60").waitFor();
+  const scroller = alice.frame.locator(".feed-scroller");
+  await scroller.evaluate(scrollUpAndWatch);
+  await bob.send("news");
+  await alice.frame.getByRole("button", { name: "1 new message" }).waitFor();
+  await alice.frame.getByRole("button", { name: "1 new message" }).click();
+  await alice.message("news").waitFor();
+  await alice.frame.getByRole("button", { name: "To the latest message" }).waitFor({ state: "hidden" });
+  expect(await alice.message("news").isVisible()).toBe(true);
+});
+
+test("a keyboard is enough", async () => {
+  await using server = await DevelopmentServer.start();
+  await server.fill("room-123", numbered(60));
+  const { page, alice } = await openChat(server);
+  await alice.message("message 60").waitFor();
+  await alice.field.focus();
+  await page.keyboard.press("Escape");
+  const focusedText = () => page.evaluate(() => document.activeElement?.querySelector(".bubble p")?.textContent);
+  await expect.poll(focusedText).toMatch(/^message 60/);
+  await page.keyboard.press("ArrowUp");
+  await expect.poll(focusedText).toMatch(/^message 59/);
+  await page.keyboard.press("Home");
+  await expect.poll(focusedText).toMatch(/^message 11\b/);
+  await alice.frame.getByText("The beginning of this room").waitFor();
+  expect(await focusedText()).toMatch(/^message 11\b/);
+  await page.keyboard.press("Home");
+  await expect.poll(focusedText).toMatch(/^message 1\b/);
+  await page.keyboard.press("End");
+  await expect.poll(focusedText).toMatch(/^message 60/);
+  await page.keyboard.press("Escape");
+  await page.keyboard.type("one line");
+  await page.keyboard.press("Shift+Enter");
+  await page.keyboard.type("and another");
+  await page.keyboard.press("Enter");
+  await alice.message("one line").waitFor();
+  expect(await alice.message("one line").locator(".bubble p").textContent()).toBe("one line\nand another");
+});
+
+test("announcements and notifications are shown, and Escape dismisses them", async () => {
+  await using server = await DevelopmentServer.start();
+  const { alice, bob } = await openChat(server);
+  await server.post("/announce", { message: "maintenance at noon" });
+  await alice.frame.getByText("maintenance at noon").waitFor();
+  await bob.frame.getByText("maintenance at noon").waitFor();
+  await server.post("/users/alice/notify", { event: "invoice_paid", data: { text: "<i>129</i>" } });
+  await alice.frame.getByText("Notification: invoice_paid").waitFor();
+  expect(await alice.frame.getByText("<i>129</i>").count()).toBe(1);
+  expect(await bob.frame.getByText("invoice_paid").count()).toBe(0);
+  await alice.field.press("Escape");
+  await alice.frame.getByText("maintenance at noon").waitFor({ state: "hidden" });
+  await alice.field.press("Escape");
+  await alice.frame.getByText("invoice_paid").waitFor({ state: "hidden" });
+  await bob.frame.getByText("maintenance at noon").waitFor();
+});
+
+test("on a phone one window is shown, and the other says what it has unread", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page, alice, bob } = await openChat(server, phone);
+  expect([await alice.frame.isVisible(), await bob.frame.isVisible()]).toEqual([true, false]);
+  await alice.send("for the other window");
+  await page.getByRole("button", { name: "1 unread" }).click();
+  await bob.message("for the other window").waitFor();
+  expect([await alice.frame.isVisible(), await bob.frame.isVisible()]).toEqual([false, true]);
+});
+
+test("without development mode a form asks for a token", async () => {
+  await using server = await DevelopmentServer.start();
+  const token = await server.token("alice");
+  const { page } = await browser.open("about:blank");
+  await page.route("**/dev/session", (route) => route.fulfill({ status: 404, body: "" }));
+  await page.goto(server.publicUrl);
+  await page.getByLabel("Token").fill(token);
+  await page.getByLabel("Room").fill("room-123");
+  await page.getByRole("button", { name: "Join" }).click();
+  const alice = windowOf(page, "alice");
+  await alice.send("let in by a token");
+  await alice.message("let in by a token").getByText("Sent", { exact: true }).waitFor({ state: "attached" });
+  await page.reload();
+  await page.getByLabel("Token").fill("wrong");
+  await page.getByLabel("Room").fill("room-123");
+  expect(await findBarriers(page)).toEqual([]);
+  await page.getByRole("button", { name: "Join" }).click();
+  await page.getByText("The connection has ended").waitFor();
+});
+
+test("who asks for less motion gets none", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page, alice } = await openChat(server, { reducedMotion: "reduce" });
+  await server.post("/announce", { message: "calm" });
+  await alice.frame.getByText("calm").waitFor();
+  expect(await page.evaluate(() => document.getAnimations().length)).toBe(0);
+});
+
+describe.each(["light", "dark"] as const)("axe-core finds nothing in %s", (colorScheme) => {
+  test.each([
+    ["side by side", {}],
+    ["on a phone", phone],
+  ])("%s", async (_name, device) => {
+    await using server = await DevelopmentServer.start();
+    const { page, alice } = await openChat(server, { colorScheme, ...device, reducedMotion: "reduce" });
+    expect(await findBarriers(page)).toEqual([]);
+    await server.fill("room-123", numbered(5));
+    await alice.send("one of mine");
+    await alice.message("one of mine").waitFor();
+    await server.post("/announce", { message: "maintenance at noon" });
+    await server.post("/users/alice/notify", { event: "invoice_paid", data: 1 });
+    await alice.frame.getByText("invoice_paid").waitFor();
+    await server.kill();
+    await alice.frame.getByText("The connection is lost").waitFor();
+    await alice.send("not yet sent");
+    await alice.message("not yet sent").waitFor();
+    expect(await findBarriers(page)).toEqual([]);
+  });
+});

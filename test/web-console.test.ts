@@ -1,0 +1,64 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
+import { DevelopmentServer } from "./support/development-server.ts";
+
+let browser: TestBrowser;
+beforeAll(async () => {
+  browser = await launchBrowser();
+});
+afterAll(() => browser[Symbol.asyncDispose]());
+
+test("the one-time link opens the console, which announces to everyone", async () => {
+  await using server = await DevelopmentServer.start();
+  const chat = await browser.open(`${server.publicUrl}/`);
+  await chat.page.getByText("2 here").first().waitFor();
+  const { page, complaints } = await browser.open(server.adminLink);
+  await page.getByText("Connected", { exact: true }).waitFor();
+  expect(page.url()).not.toContain("ticket");
+  await expect.poll(() => page.locator(".tile", { hasText: "Users" }).locator("strong").textContent()).toBe("2");
+  await page.getByRole("textbox").fill("<b>maintenance</b> at noon");
+  await page.getByRole("button", { name: "Announce to everyone" }).click();
+  await page.getByText("Announced.").waitFor();
+  expect(await page.getByRole("textbox").inputValue()).toBe("");
+  await chat.page.getByText("<b>maintenance</b> at noon").first().waitFor();
+  expect(await chat.page.getByText("<b>maintenance</b> at noon").count()).toBe(2);
+  expect(complaints).toEqual([]);
+});
+
+test("a reload needs no new link; the link works no second time", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page } = await browser.open(server.adminLink);
+  await page.getByText("Connected", { exact: true }).waitFor();
+  await page.reload();
+  await page.getByText("Connected", { exact: true }).waitFor();
+  const other = await browser.open(server.adminLink);
+  await other.page.getByText("The link was refused").waitFor();
+  expect(await other.page.getByText("This node").count()).toBe(0);
+});
+
+test("without a link the console says where to get one", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page } = await browser.open(new URL("/admin", server.adminLink).href);
+  await page.getByText("This console opens with a one-time link.").waitFor();
+  expect(await findBarriers(page)).toEqual([]);
+});
+
+test("figures from before a lost connection are marked as such", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page } = await browser.open(server.adminLink);
+  await page.locator(".tile").first().waitFor();
+  await page.getByText("Uptime").waitFor();
+  await server.kill();
+  await page.getByText("These figures are from before").waitFor();
+  expect(await page.getByRole("button", { name: "Announce to everyone" }).isDisabled()).toBe(true);
+});
+
+test.each([
+  ["light", {}],
+  ["dark", { viewport: { width: 390, height: 844 } }],
+] as const)("axe-core finds nothing in %s", async (colorScheme, device) => {
+  await using server = await DevelopmentServer.start();
+  const { page } = await browser.open(server.adminLink, { colorScheme, ...device });
+  await page.getByText("Uptime").waitFor();
+  expect(await findBarriers(page)).toEqual([]);
+});
