@@ -6,7 +6,10 @@ const limitMs = 20_000;
  * Asks again and again, a turn of the event loop apart, until `ask` gives something other than undefined.
  * Errors: rejects after 20 s, with what `ask` threw last.
  */
-export async function eventually<Found>(what: string, ask: () => Found | undefined | Promise<Found | undefined>): Promise<Found> {
+export async function eventually<Found>(
+  what: string,
+  ask: () => Found | undefined | Promise<Found | undefined>,
+): Promise<Found> {
   const until = performance.now() + limitMs;
   let cause: unknown;
   while (performance.now() < until) {

@@ -1,5 +1,5 @@
-// Preloaded into a server process (`--import`): obeys lines on stdin that tests write, and answers each with one line
-// of JSON on stdout. The server itself has no such door.
+// Preloaded into a server process (`--import`): obeys lines on stdin that tests write, and answers each with a line of
+// JSON on stdout. The server itself has no such door.
 //
 // - `collect`: collects garbage in every thread, then tells the memory: `{"control":"collected","residentBytes":…}`.
 // - `end-store-thread`: ends the store's thread in the middle of whatever it does: `{"control":"store_thread_ended"}`.
@@ -7,21 +7,22 @@ import { createInterface } from "node:readline";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { BroadcastChannel, isMainThread, type Worker } from "node:worker_threads";
-import { z } from "zod";
 
 setFlagsFromString("--expose-gc");
-const collectGarbage = z.function({ input: [], output: z.unknown() }).implement(runInNewContext("gc"));
-const channel = new BroadcastChannel("server-controls");
+const collectGarbage: () => void = runInNewContext("gc");
+const channel = new BroadcastChannel("parley-server-controls");
 channel.unref();
 
 if (isMainThread) {
-  const threads: Worker[] = [];
-  process.on("worker", (worker) => threads.push(worker));
+  const threads = new Set<Worker>();
+  process.on("worker", (worker) => {
+    threads.add(worker);
+    worker.on("exit", () => threads.delete(worker));
+  });
   const lines = createInterface({ input: process.stdin });
   lines.on("line", (line) => void obey(line.trim(), threads));
-  // A server that has finished must not wait for its test.
-  process.stdin.on("end", () => lines.close());
-  if ("unref" in process.stdin) process.stdin.unref();
+  // Why: a server that has finished must not wait for its test.
+  if ("unref" in process.stdin && typeof process.stdin.unref === "function") process.stdin.unref();
 } else {
   channel.onmessage = () => {
     collectGarbage();
@@ -29,10 +30,31 @@ if (isMainThread) {
   };
 }
 
-async function obey(command: string, threads: readonly Worker[]): Promise<void> {
-  if (command === "collect") tell({ control: "collected", ...(await collectAll(threads.length)) });
-  if (command === "end-store-thread") {
-    await threads.at(-1)?.terminate();
+async function obey(command: string, threads: ReadonlySet<Worker>): Promise<void> {
+  if (command === "collect") {
+    await collectInThreads(threads.size);
+    collectGarbage();
+    const { rss, heapUsed, external } = process.memoryUsage();
+    tell({ control: "collected", residentBytes: rss, heapUsedBytes: heapUsed, externalBytes: external });
+  } else if (command === "end-store-thread") {
+    const [store] = [...threads].slice(-1);
+    await store?.terminate();
     tell({ control: "store_thread_ended" });
   }
+}
+
+function collectInThreads(count: number): Promise<void> {
+  if (count === 0) return Promise.resolve();
+  return new Promise((resolve) => {
+    let missing = count;
+    channel.onmessage = () => {
+      missing -= 1;
+      if (missing === 0) resolve();
+    };
+    channel.postMessage("collect");
+  });
+}
+
+function tell(answer: object): void {
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

@@ -220,7 +220,8 @@ export class SimulatedClient {
   #inTurn(request: (session: Session) => Promise<void>): Promise<void> {
     const { connection } = this;
     const run = async (): Promise<void> => {
-      if (this.session !== null && this.connection !== null && connection === this.connection) await request(this.session);
+      if (this.session !== null && this.connection !== null && connection === this.connection)
+        await request(this.session);
     };
     const done = this.#turn.then(run);
     this.#turn = done.catch(() => {});

@@ -135,7 +135,8 @@ export class Rooms {
     const feed = await this.#feeds.open(log);
     if (session.connection === null || !session.subscribers.includes(subscriber)) return;
     const { epoch, cursor } = subscriber;
-    const reason = cursor === fromHistory ? null : this.#gapReason(feed, { epoch, seq: cursor });
+    const reason = cursor === fromHistory ? null : await this.#gapReason(feed, { epoch, seq: cursor });
+    if (session.connection === null || !session.subscribers.includes(subscriber)) return;
     if (cursor === fromHistory || reason !== null) {
       this.#enter(subscriber);
       this.startOver(subscriber, reason);
@@ -338,14 +339,19 @@ export class Rooms {
   ): Promise<Subscriber> {
     const { after } = request;
     if (after === undefined) return this.#fromHistory(session, feed, request.history ?? historyDefault);
-    const reason = this.#gapReason(feed, after);
+    const reason = await this.#gapReason(feed, after);
     if (reason !== null) return this.#gap(session, feed, reason);
     return this.#subscribe(session, feed, after.seq);
   }
 
-  #gapReason(feed: Feed, after: Position): RoomGapReason | null {
+  async #gapReason(feed: Feed, after: Position): Promise<RoomGapReason | null> {
+    if (after.seq > feed.head) {
+      // Why: the client may have it from another node, whose hint is still on its way to this one.
+      const [state] = await this.#store.states([feed.log]);
+      if (state !== undefined) feed.announce(state.epoch, state.head);
+      if (state?.epoch === after.epoch && state.head < after.seq) return "ahead";
+    }
     if (after.epoch !== feed.epoch) return "epoch";
-    if (after.seq > feed.head) return "ahead";
     // What lies below the floor shows when the first page is read: the feed then reports the gap.
     return feed.head - after.seq > this.#limits.catchUpMax ? "too_far" : null;
   }
@@ -383,7 +389,7 @@ export class Rooms {
     if (gap !== undefined) this.#emit(session, "room_gap", { ...gap, epoch: page.epoch, head: page.head });
     session.emit(frame);
     // Why not always the page's head: who joins again while entries arrive may have some that the page lacks.
-    const reached = before?.epoch === feed.epoch ? before.cursor : 0;
+    const reached = gap === undefined && before?.epoch === feed.epoch ? before.cursor : 0;
     const subscriber = this.#subscribe(session, feed, Math.max(page.head, reached));
     session.wroteHistory(subscriber, page.head, page.number);
     return subscriber;

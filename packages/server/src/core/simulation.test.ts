@@ -10,6 +10,7 @@ import { logId } from "./log.ts";
 import { ParleyNode } from "./node.ts";
 
 const windowBytes = 16_384;
+const seeds = 200;
 
 function createWorld(seed: number, nodeCount: number) {
   const random = seededRandom(seed);
@@ -92,7 +93,6 @@ async function simulate(
   network.faults.delayMaxMs = 1 + random() * 500;
   const background = (promise: Promise<unknown> | undefined) => void promise?.catch(() => {});
 
-  if (process.env["TRACE"]) console.log(seed);
   for (let step = 0; step < steps; step += 1) {
     const client = pick(random, clients);
     const dice = random();
@@ -178,9 +178,7 @@ async function verify(
     for (const client of clients) {
       const seen = client.seen.get(String(room));
       if (seen !== undefined && seen.seq !== state?.head)
-        faults.push(
-          `${client.user.id} ${room}: at ${seen.seq} of ${state?.head} ${JSON.stringify(client.session?.subscribers.map((s) => [s.log, s.cursor, s.state, s.feed?.head, s.feed?.closed]))} ${client.session?.connection === client.connection} ${client.session?.free()} ${client.connection?.free()} ${client.connection?.bytesPerMs}`,
-        );
+        faults.push(`${client.user.id} ${room}: at ${seen.seq} of ${state?.head}`);
       if (client.connection === null) faults.push(`${client.user.id} is not connected`);
       const most = Math.max(client.unansweredMax, client.connection?.unansweredMax ?? 0);
       if (most > windowBytes + 4_096) faults.push(`${client.user.id} had ${most} bytes unanswered`);
@@ -216,7 +214,7 @@ describe("simulated cluster", () => {
   }, async () => {
     let delivered = 0;
     let recovered = 0;
-    for (let seed = Number(process.env["FROM"] ?? 1); seed <= Number(process.env["SEEDS"] ?? 100); seed += 1) {
+    for (let seed = 1; seed <= seeds; seed += 1) {
       const result = await simulate(seed, 300);
       expect(result.faults, `seed ${seed}`).toEqual([]);
       delivered += result.delivered;

@@ -1,0 +1,148 @@
+import { io, type ManagerOptions, type Socket, type SocketOptions } from "socket.io-client";
+import { Transcript } from "./transcript.ts";
+
+export type StockTransport = "websocket" | "polling" | "upgrade";
+
+/** Options of the stock client for a way in; `upgrade` is its default. */
+export const transportOptions: Readonly<Record<StockTransport, Partial<ManagerOptions>>> = {
+  websocket: { transports: ["websocket"] },
+  polling: { transports: ["polling"] },
+  upgrade: {},
+};
+
+export interface Position {
+  readonly epoch: string;
+  readonly seq: number;
+}
+
+interface Acknowledgement {
+  readonly ok: boolean;
+  readonly seq?: number;
+  readonly epoch?: string;
+  readonly error?: { readonly code: string };
+}
+
+/** How it connected: the socket's id, and whether it went on as the same socket. */
+export interface Welcome {
+  readonly id: string;
+  readonly recovered: boolean;
+}
+
+const requestLimitMs = 20_000;
+const offsetForm = /^(.+):([A-Za-z0-9._-]+):(\d+)(?:\/\d+)?$/s;
+
+/** The stock `socket.io-client`, and a note of all that it got. */
+export class StockClient implements Disposable {
+  readonly socket: Socket;
+  readonly welcomes: Welcome[] = [];
+  /** Of the rooms joined, by name. */
+  readonly transcripts = new Map<string, Transcript>();
+  /** Texts of messages by room, pages left out. */
+  readonly texts = new Map<string, string[]>();
+  /** Where it stands in each room, by the offsets of what it got. */
+  readonly positions: Record<string, Position> = {};
+  readonly #listeners = new Set<() => void>();
+
+  constructor(url: string, options: Partial<ManagerOptions & SocketOptions> = {}) {
+    this.socket = io(url, { forceNew: true, reconnectionDelay: 1, reconnectionDelayMax: 50, ...options });
+    const { socket } = this;
+    socket.on("connect", () => {
+      this.welcomes.push({ id: socket.id ?? "", recovered: socket.recovered });
+      this.#notify();
+    });
+    socket.on("disconnect", () => this.#notify());
+    socket.on("room_history", (messages: readonly { roomId: string; seq: number }[], offset: string) => {
+      const { room, position } = parseOffset(offset);
+      this.positions[room] = position;
+      this.transcript(room).page(position.seq);
+      this.#notify();
+    });
+    socket.on("new_message", (message: { roomId: string; seq: number; text: string }, offset: string) => {
+      const { room, position } = parseOffset(offset);
+      this.positions[room] = position;
+      this.transcript(room).entry(message.seq);
+      this.#textsOf(room).push(message.text);
+      this.#notify();
+    });
+    socket.on("room_gap", ({ roomId, reason, epoch, head }: { roomId: string; reason: string } & GapPosition) => {
+      this.positions[roomId] = { epoch, seq: head };
+      this.transcript(roomId).starts(reason);
+      this.#notify();
+    });
+  }
+
+  transcript(room: string): Transcript {
+    const known = this.transcripts.get(room) ?? new Transcript();
+    this.transcripts.set(room, known);
+    return known;
+  }
+
+  textsOf(room: string): readonly string[] {
+    return this.#textsOf(room);
+  }
+
+  /** Resolves when `ask` holds; asked again at each event. Errors: rejects after 20 s. */
+  async until(what: string, ask: () => boolean): Promise<void> {
+    if (ask()) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const limit = setTimeout(() => reject(new Error(`waited ${requestLimitMs} ms for ${what}`)), requestLimitMs);
+    const look = (): void => {
+      if (ask()) resolve();
+    };
+    this.#listeners.add(look);
+    try {
+      await promise;
+    } finally {
+      clearTimeout(limit);
+      this.#listeners.delete(look);
+    }
+  }
+
+  /** Resolves when it has been welcomed so many times. */
+  welcomed(times: number): Promise<void> {
+    return this.until(`${times} connections`, () => this.welcomes.length >= times);
+  }
+
+  /** Errors: rejects when the server does not answer in 20 s. */
+  request(event: string, payload: unknown): Promise<Acknowledgement> {
+    return this.socket.timeout(requestLimitMs).emitWithAck(event, payload);
+  }
+
+  /** Joins with the latest page, or after a position. */
+  async join(room: string, after?: Position): Promise<Acknowledgement> {
+    if (after === undefined) this.transcript(room).starts();
+    else this.transcript(room).continues(after.seq);
+    return this.request("join_room", after === undefined ? room : { roomId: room, after });
+  }
+
+  async send(room: string, text: string, clientId?: string): Promise<number> {
+    const { ok, seq, error } = await this.request("send_message", {
+      roomId: room,
+      text,
+      ...(clientId === undefined ? {} : { clientId }),
+    });
+    if (!ok || seq === undefined) throw new Error(`send_message: ${error?.code}`);
+    return seq;
+  }
+
+  [Symbol.dispose](): void {
+    this.socket.disconnect();
+  }
+
+  #textsOf(room: string): string[] {
+    const known = this.texts.get(room) ?? [];
+    this.texts.set(room, known);
+    return known;
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+type GapPosition = { epoch: string; head: number };
+
+function parseOffset(offset: string): { room: string; position: Position } {
+  const [, room = "", epoch = "", seq = ""] = offsetForm.exec(offset) ?? [];
+  return { room, position: { epoch, seq: Number(seq) } };
+}
