@@ -6,7 +6,6 @@ import {
   RefusalError,
   type RoomGapReason,
 } from "@parley/protocol";
-import { v7 as uuid } from "uuid";
 import type { User } from "../gateway/connection.ts";
 import type { MessagePage, Store } from "../store/store.ts";
 import { type Access, type Rights } from "./access.ts";
@@ -15,6 +14,7 @@ import { eventPacket, membershipChangeIn, messageText, pageOffsetOf } from "./en
 import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
 import { textFrame } from "./frame.ts";
+import { newEntryId } from "./ids.ts";
 import { announcementsRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
 import type { Presence } from "./presence.ts";
 import type { Appended, Sequencer } from "./sequencer.ts";
@@ -224,7 +224,7 @@ export class Rooms {
     const log = logId(user.tenant, roomId);
     const append = {
       log,
-      id: uuid(),
+      id: newEntryId(),
       type: "message",
       actor: user.id,
       at: this.#clock.now(),

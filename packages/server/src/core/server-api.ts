@@ -11,8 +11,8 @@ import {
   roomIdSchema,
   userIdSchema,
 } from "@parley/protocol";
-import { v7 as uuid } from "uuid";
 import type { AppendEffect, Room } from "../store/store.ts";
+import { newEntryId } from "./ids.ts";
 import { announcementsRoom, defaultTenant, inboxOf, type LogId, logId, type LogState, roomOf } from "./log.ts";
 import type { ParleyNode } from "./node.ts";
 import type { Committed, NodeStatistics, Operations, RoomDescription } from "./operations.ts";
@@ -148,7 +148,7 @@ async function commit(
   const clientId = key === undefined ? null : parse(clientIdSchema, key, "key");
   const appended = await node.sequencer.append({
     log,
-    id: uuid(),
+    id: newEntryId(),
     type,
     actor,
     at: node.clock.now(),

@@ -1,6 +1,6 @@
-import { randomBytes } from "node:crypto";
 import type { Connection, User } from "../gateway/connection.ts";
 import type { Clock } from "./clock.ts";
+import { newSecret } from "./ids.ts";
 import { Session, type SessionEvents } from "./session.ts";
 
 export interface SessionsLimits {
@@ -81,7 +81,7 @@ export class Sessions {
 
   /** A new session on a connection; `recovery` false: no pid, and events without offsets. */
   create(user: User, connection: Connection, recovery: boolean): Session {
-    const identity = { id: secret(), pid: recovery ? secret() : null, offsets: recovery, user };
+    const identity = { id: newSecret(), pid: recovery ? newSecret() : null, offsets: recovery, user };
     const session = new Session(identity, this.#sessionEvents);
     if (session.pid !== null) this.#byPid.set(session.pid, session);
     const key = userKey(user.tenant, user.id);
@@ -157,8 +157,4 @@ export class Sessions {
 
 function userKey(tenant: string, userId: string): string {
   return `${tenant}/${userId}`;
-}
-
-function secret(): string {
-  return randomBytes(15).toString("base64url");
 }

@@ -1,5 +1,5 @@
 import { adminEvents, parse, RefusalError } from "@parley/protocol";
-import { randomBytes } from "node:crypto";
+import { newSecret } from "../core/ids.ts";
 import type { ParleyNode } from "../core/node.ts";
 import type { Operations } from "../core/operations.ts";
 import type { Authenticator } from "./authenticate.ts";
@@ -37,7 +37,7 @@ export function adminNamespace(options: AdminOptions): NamespaceHandler {
             "the namespace /admin takes the role admin in the token (auth.rolesClaim)",
           );
         }
-        const sid = randomBytes(15).toString("base64url");
+        const sid = newSecret();
         log("admin_connected", { socket: sid, user: user.id });
         return { kind: "accepted", sid, pid: null, socket: new AdminSocket(options, user, request.client) };
       } catch (error) {
