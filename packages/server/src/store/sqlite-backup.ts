@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { closeSync, copyFileSync, existsSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
+import { closeSync, copyFileSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { lockFolder, openFile, prepareFolder, renewGeneration, storeFile } from "./sqlite-file.ts";
@@ -17,6 +17,7 @@ export async function backupSqlite(folder: string, target: string): Promise<void
   if (existsSync(target)) throw new BackupRefused(`${target} exists`);
   const partial = partialOf(target);
   try {
+    writeFileSync(partial, "", { mode: 0o600, flag: "wx" });
     const source = new DatabaseSync(storeFile(folder));
     try {
       await backup(source, partial, { rate: pagesAtOnce });
@@ -54,7 +55,7 @@ export function restoreSqlite(source: string, folder: string): void {
 
 function renewCopy(copy: string, source: string): void {
   try {
-    const database = openFile(copy, "FULL");
+    const database = openFile({ file: copy, synchronous: "FULL", create: false });
     try {
       const check = database.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
       if (check !== "ok") throw new BackupRefused(`${source} is damaged: ${String(check)}`);

@@ -23,6 +23,8 @@ export type Request = {
 export interface WorkerOptions {
   readonly file: string;
   readonly synchronous: Synchronous;
+  /** Whether a missing file is created, or an error. */
+  readonly create: boolean;
 }
 
 /** How a call failed: nothing was changed; nobody knows; a bound of the port was not kept; a bug. */

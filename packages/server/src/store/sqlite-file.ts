@@ -51,13 +51,14 @@ export function lockFolder(folder: string): { close(): void } {
 export type Synchronous = "FULL" | "OFF";
 
 /**
- * Opens the store's file, creates it when it is missing, and brings its schema up to date.
+ * Opens the store's file, creates it when it is missing and `create` says so, and brings its schema up to date.
  * Errors: throws `StoreUnusable`.
  */
-export function openFile(file: string, synchronous: Synchronous): DatabaseSync {
+export function openFile(options: { file: string; synchronous: Synchronous; create: boolean }): DatabaseSync {
+  const { file, synchronous, create } = options;
   let database: DatabaseSync | undefined;
   try {
-    if (existsSync(file)) accessSync(file, constants.R_OK | constants.W_OK);
+    if (!create || existsSync(file)) accessSync(file, constants.R_OK | constants.W_OK);
     database = new DatabaseSync(file, { timeout: busyTimeoutMs });
     database.exec(`
       PRAGMA journal_mode = WAL;

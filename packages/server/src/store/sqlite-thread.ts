@@ -13,6 +13,7 @@ interface Pending {
 export interface ThreadOptions extends WorkerOptions {
   /** How long an append transaction took, and of how many appends. */
   readonly onCommit: (seconds: number, appends: number) => void;
+  readonly onStart: (worker: Worker) => void;
   /** The thread has ended; every call that it had not answered was rejected before. */
   readonly onEnd: () => void;
 }
@@ -45,8 +46,10 @@ export class StoreThread {
 
   /** Resolves when the file is open. Errors: rejects with `StoreUnusable`. */
   static async start(options: ThreadOptions): Promise<StoreThread> {
-    const { file, synchronous } = options;
-    const worker = new Worker(workerFile, { workerData: { file, synchronous }, name: "parley-store" });
+    const { file, synchronous, create } = options;
+    const workerData: WorkerOptions = { file, synchronous, create };
+    const worker = new Worker(workerFile, { workerData, name: "parley-store" });
+    options.onStart(worker);
     const opened = Promise.withResolvers<void>();
     const unusable = (message: string): void => opened.reject(new StoreUnusable(storeSetting, message));
     const thread = new StoreThread(worker, options, {

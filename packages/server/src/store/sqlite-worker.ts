@@ -1,13 +1,25 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { z } from "zod";
-import type { Arguments, Failure, FromWorker, Handlers, Method, Request, Result, ToWorker } from "./sqlite-calls.ts";
+import type {
+  Arguments,
+  Failure,
+  FromWorker,
+  Handlers,
+  Method,
+  Request,
+  Result,
+  ToWorker,
+  WorkerOptions,
+} from "./sqlite-calls.ts";
 import { CommitInDoubt, SqliteDatabase } from "./sqlite-database.ts";
 import { errorCodeOf, openFile, sqliteCodes } from "./sqlite-file.ts";
 import { StoreUnusable } from "./store.ts";
 
 // The worker thread of the SQLite store: opens the file, then does what is asked, in order, until it is told to close.
 
-const options = z.object({ file: z.string(), synchronous: z.enum(["FULL", "OFF"]) }).parse(workerData);
+const options: WorkerOptions = z
+  .object({ file: z.string(), synchronous: z.enum(["FULL", "OFF"]), create: z.boolean() })
+  .parse(workerData);
 
 /** Errors after which the same connection may well succeed: a full disk, a lock, and whatever is a bug of ours. */
 const passingCodes = new Set<number>(Object.values(sqliteCodes));
@@ -68,7 +80,7 @@ function purge(database: SqliteDatabase): void {
 const purgedAfter: ReadonlySet<Method> = new Set<Method>(["trim", "putRoom", "deleteRoom"]);
 
 function serve(): void {
-  const connection = openFile(options.file, options.synchronous);
+  const connection = openFile(options);
   const database = new SqliteDatabase(connection);
   parentPort?.on("message", (message: ToWorker) => {
     if (message === "close") {

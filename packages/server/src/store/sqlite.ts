@@ -1,3 +1,4 @@
+import type { Worker } from "node:worker_threads";
 import type { Clock } from "../core/clock.ts";
 import type { LogId, LogState, Millis, Seq } from "../core/log.ts";
 import { backupSqlite } from "./sqlite-backup.ts";
@@ -30,6 +31,8 @@ export interface SqliteStoreOptions {
   readonly clock: Clock;
   /** How long each append transaction took until it was durable, and of how many appends. */
   readonly onCommit?: (seconds: number, appends: number) => void;
+  /** Each thread that is started: one, and another after each that died. Tests end it. */
+  readonly onThread?: (worker: Worker) => void;
   /** `OFF` loses acknowledged entries when the machine fails. Tests use it to show that they would notice. */
   readonly synchronous?: Synchronous;
 }
@@ -65,7 +68,7 @@ class SqliteStore implements Store {
 
   static async open(options: SqliteStoreOptions, lock: { close(): void }): Promise<SqliteStore> {
     const store = new SqliteStore(options, lock);
-    store.#state = { state: "open", thread: await store.#start() };
+    store.#state = { state: "open", thread: await store.#start({ create: true }) };
     return store;
   }
 
@@ -152,9 +155,16 @@ class SqliteStore implements Store {
     return Promise.reject(new StoreUnavailable(why));
   }
 
-  #start(): Promise<StoreThread> {
-    const { folder, synchronous = "FULL", onCommit = () => undefined } = this.#options;
-    return StoreThread.start({ file: storeFile(folder), synchronous, onCommit, onEnd: () => this.#onEnd() });
+  #start({ create }: { create: boolean }): Promise<StoreThread> {
+    const { folder, synchronous = "FULL", onCommit = () => undefined, onThread = () => undefined } = this.#options;
+    return StoreThread.start({
+      file: storeFile(folder),
+      synchronous,
+      create,
+      onCommit,
+      onStart: onThread,
+      onEnd: () => this.#onEnd(),
+    });
   }
 
   #onEnd(): void {
@@ -169,7 +179,8 @@ class SqliteStore implements Store {
   async #reopen(waitedMs: number): Promise<void> {
     const reopening = this.#state;
     try {
-      const thread = await this.#start();
+      // Why not created: a store that vanished would come back empty, and nobody would know.
+      const thread = await this.#start({ create: false });
       if (this.#state === reopening) this.#state = { state: "open", thread };
       else await thread.close();
     } catch {
