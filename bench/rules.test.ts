@@ -20,6 +20,7 @@ const sound: Observation = {
   elapsedMs: 10_100,
   generatorShare: 0.7,
   latenessP99Micros: undefined,
+  sendIntervalMicros: undefined,
   otherLoadShare: 0.02,
   serverEnded: undefined,
 };
@@ -65,6 +66,12 @@ describe("a run is refused", () => {
 
   test("for a generator at its limit only where the figure is a maximum", () => {
     expect(codes({ kind: "fixed_rate", generatorShare: 1 })).toEqual([]);
+  });
+
+  test("for lateness only beyond the time of the next send", () => {
+    const late: Partial<Observation> = { kind: "fixed_rate", latenessP99Micros: 100_000 };
+    expect(codes({ ...late, sendIntervalMicros: 200_000 })).toEqual([]);
+    expect(codes({ ...late, sendIntervalMicros: 1_000 })).toEqual(["generator_late"]);
   });
 
   test("as late, not as lost, when it was still delivering", () => {

@@ -26,6 +26,8 @@ export interface Observation {
   readonly generatorShare: number;
   /** At a fixed rate: 99th percentile of how late the generator's own sends were. */
   readonly latenessP99Micros: number | undefined;
+  /** At a fixed rate: time from one send to the next. */
+  readonly sendIntervalMicros: number | undefined;
   /** Work of processes that belong neither to the run nor to the kernel. */
   readonly otherLoadShare: number;
   /** Why the server's process ended, if it did. */
@@ -61,7 +63,8 @@ export const limits = {
   elapsedOverPlan: 1.5,
   generatorShare: 0.97,
   otherLoadShare: 0.1,
-  // Up to this it counts into the latencies, as the server's: reading a burst keeps the generator from sending on time.
+  // Up to this, or to when the next send is due, it counts into the latencies, as the server's: reading a burst keeps
+  // the generator from sending on time.
   latenessP99Micros: 20_000,
 } as const;
 
@@ -133,7 +136,15 @@ function isTooLong({ elapsedMs, plannedMs }: Observation): boolean {
 }
 
 function machineReasons(observation: Observation): readonly Refusal[] {
-  const { kind, plannedMs, elapsedMs, generatorShare, latenessP99Micros, otherLoadShare } = observation;
+  const {
+    kind,
+    plannedMs,
+    elapsedMs,
+    generatorShare,
+    latenessP99Micros,
+    sendIntervalMicros = 0,
+    otherLoadShare,
+  } = observation;
   const reasons: Refusal[] = [];
   if (isTooLong(observation)) {
     const open = observation.expectedDeliveries - observation.deliveries;
@@ -143,7 +154,7 @@ function machineReasons(observation: Observation): readonly Refusal[] {
   if (kind === "maximum" && generatorShare > limits.generatorShare) {
     reasons.push({ code: "generator_at_its_limit", detail: `${percent(generatorShare)} of its core` });
   }
-  if (latenessP99Micros !== undefined && latenessP99Micros > limits.latenessP99Micros) {
+  if (latenessP99Micros !== undefined && latenessP99Micros > Math.max(limits.latenessP99Micros, sendIntervalMicros)) {
     reasons.push({
       code: "generator_late",
       detail: `p99 ${(latenessP99Micros / 1000).toFixed(1)} ms behind its schedule`,

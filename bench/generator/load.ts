@@ -22,6 +22,8 @@ export interface LoadTimes {
   readonly measuredMs: number;
   /** How late the generator's own sends were, 99th percentile; only at a fixed rate. */
   readonly latenessP99Micros: number | undefined;
+  /** From one send to the next; only at a fixed rate. */
+  readonly sendIntervalMicros: number | undefined;
 }
 
 /** What a run does at the two ends of its measured window. */
@@ -65,7 +67,11 @@ export async function openLoop(
   } finally {
     clearInterval(timer);
   }
-  return { ...(await drain(traffic, began, plan)), latenessP99Micros: lateness.percentile(0.99) };
+  return {
+    ...(await drain(traffic, began, plan)),
+    latenessP99Micros: lateness.percentile(0.99),
+    sendIntervalMicros: intervalMicros,
+  };
 }
 
 /** `acknowledged`: a send is done when its acknowledgement came. `delivered`: when every member of its room has it. */
@@ -95,7 +101,7 @@ export async function closedLoop(
   }
   await measure(traffic, began, plan, window);
   running = false;
-  return { ...(await drain(traffic, began, plan)), latenessP99Micros: undefined };
+  return { ...(await drain(traffic, began, plan)), latenessP99Micros: undefined, sendIntervalMicros: undefined };
 }
 
 async function measure(traffic: Traffic, beganMicros: number, plan: LoadPlan, window: Window): Promise<void> {
@@ -116,7 +122,7 @@ async function drain(
   traffic: Traffic,
   beganMicros: number,
   plan: LoadPlan,
-): Promise<Omit<LoadTimes, "latenessP99Micros">> {
+): Promise<Omit<LoadTimes, "latenessP99Micros" | "sendIntervalMicros">> {
   const plannedMs = plan.warmUpMs + plan.measureMs;
   const elapsedMs = () => (nowMicros() - beganMicros) / 1000;
   const answered = () => traffic.acknowledged + refusals(traffic) >= traffic.sends;

@@ -1,16 +1,22 @@
-// Loaded before a server's own code (`node --expose-gc --import`): on SIGUSR2 it collects garbage and prints what is left.
-import { isMainThread } from "node:worker_threads";
+// Loaded before a server's own code (`node --expose-gc --import`), in each of its threads: on SIGUSR2 all of them collect
+// garbage, and the main one prints what is left.
 import { setTimeout as wait } from "node:timers/promises";
+import { BroadcastChannel, isMainThread } from "node:worker_threads";
+
+const channel = new BroadcastChannel("bench-memory");
+channel.unref();
 
 async function report(): Promise<void> {
   // Twice, with a pause: the first collection queues finalizers, and pages go back to the system a moment later.
   for (let round = 0; round < 2; round += 1) {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- threads have no origin
+    channel.postMessage("collect");
     globalThis.gc?.();
     await wait(500);
   }
   globalThis.gc?.();
-  const { rss, heapUsed } = process.memoryUsage();
-  process.stdout.write(`${JSON.stringify({ benchMemory: { rss, heapUsed } })}\n`);
+  process.stdout.write(`${JSON.stringify({ benchMemory: process.memoryUsage() })}\n`);
 }
 
 if (isMainThread) process.on("SIGUSR2", () => void report());
+else channel.addEventListener("message", () => globalThis.gc?.());

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { z } from "zod";
 import { type Cores, pinned } from "../machine/pin.ts";
 
 export interface ProcessPlan {
@@ -13,10 +14,15 @@ export interface ProcessPlan {
 }
 
 /** Bytes, after a forced collection. */
-export interface Memory {
-  readonly rss: number;
-  readonly heapUsed: number;
-}
+const memorySchema = z.object({
+  rss: z.number(),
+  heapUsed: z.number(),
+  /** What V8 holds for its heap, used or not. */
+  heapTotal: z.number(),
+  /** What objects hold outside of the heap: buffers, mostly. */
+  external: z.number(),
+});
+export type Memory = z.infer<typeof memorySchema>;
 
 const readyTimeoutMs = 20_000;
 const stopTimeoutMs = 10_000;
@@ -112,10 +118,8 @@ export class ServerProcess implements AsyncDisposable {
   async memory(): Promise<Memory> {
     const line = this.line("benchMemory", 30_000);
     this.#child.kill("SIGUSR2");
-    const { benchMemory } = await line;
-    if (typeof benchMemory === "object" && benchMemory !== null && "rss" in benchMemory && "heapUsed" in benchMemory) {
-      return { rss: Number(benchMemory.rss), heapUsed: Number(benchMemory.heapUsed) };
-    }
+    const memory = memorySchema.safeParse((await line)["benchMemory"]);
+    if (memory.success) return memory.data;
     throw this.complaint("gave no memory figures");
   }
 

@@ -51,7 +51,12 @@ async function receive(context: RunContext, mode: "coalesced" | "single", metric
   room.sent = sentBySink(await controller.request("stream", "off"));
   traffic.sends = room.sent;
   traffic.acknowledged = room.sent;
-  const times = { plannedMs: measureMs, elapsedMs: measureMs, latenessP99Micros: undefined };
+  const times = {
+    plannedMs: measureMs,
+    elapsedMs: measureMs,
+    latenessP99Micros: undefined,
+    sendIntervalMicros: undefined,
+  };
   const meters = meter.shares;
   // Not judged as a maximum: here the generator is meant to be at its limit.
   const refusals = reasonsToRefuse(observe("fixed_rate", traffic, crowd, times, meters, server.ended));

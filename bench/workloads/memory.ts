@@ -4,6 +4,7 @@ import { type Crowd, gather } from "../generator/crowd.ts";
 import { Traffic } from "../generator/traffic.ts";
 import { Meter } from "../machine/meter.ts";
 import { reasonsToRefuse } from "../rules.ts";
+import type { Memory } from "../servers/process.ts";
 import {
   explain,
   type Figure,
@@ -44,26 +45,37 @@ function memoryWorkload(name: string, arrival: Arrival, title: string): Workload
 async function run(context: RunContext, arrival: Arrival): Promise<readonly Figure[]> {
   const { server } = context;
   const settleMs = context.scale === "full" ? 3_000 : 300;
-  // A few connections that come and go: what the server makes once, on first use, is no cost of a connection.
-  const warm = await enter(context, arrival, "memory-warm", 100, 50_000);
+  // Before the base: rooms are there before anyone joins them, and what a server makes once, on first use, is no cost of
+  // a connection; so a few come and go.
+  const names = roomNames("memory", connections(context.scale) / membersPerRoom);
+  await server.makeRooms(names);
+  const warm = await enter(context, arrival, names, 100, 50_000);
   warm.crowd[Symbol.dispose]();
   await wait(settleMs);
   const base = await server.memory();
   const meter = new Meter(server.pid);
   meter.begin();
-  const entered = await enter(context, arrival, "memory", connections(context.scale), 0);
+  const entered = await enter(context, arrival, names, connections(context.scale), 0);
   const { traffic } = entered;
   using crowd = entered.crowd;
   await wait(settleMs);
-  const { rss, heapUsed } = await server.memory();
+  const memory = await server.memory();
   meter.end();
   const joined = crowd.clients.filter(({ ready }) => ready).length;
-  const times = { plannedMs: acceptTimeoutMs, elapsedMs: crowd.elapsedMs, latenessP99Micros: undefined };
+  const per = (kind: keyof Memory) => (memory[kind] - base[kind]) / joined / 1000;
+  const times = {
+    plannedMs: acceptTimeoutMs,
+    elapsedMs: crowd.elapsedMs,
+    latenessP99Micros: undefined,
+    sendIntervalMicros: undefined,
+  };
   const refusals = reasonsToRefuse(observe("idle", traffic, crowd, times, meter.shares, server.ended));
   if (refusals.length > 0) explain(crowd, traffic);
   return figures(refusals, [
-    ["RSS per connection", "KB", (rss - base.rss) / joined / 1000],
-    ["heap per connection", "KB", (heapUsed - base.heapUsed) / joined / 1000],
+    ["RSS per connection", "KB", per("rss")],
+    ["heap per connection", "KB", per("heapUsed")],
+    ["reserved heap per connection", "KB", per("heapTotal")],
+    ["external per connection", "KB", per("external")],
     ["connected and joined", "/s", joined / (crowd.elapsedMs / 1000)],
     ["base RSS", "MB", base.rss / 1e6],
     ["joined", "connections", joined],
@@ -73,13 +85,11 @@ async function run(context: RunContext, arrival: Arrival): Promise<readonly Figu
 async function enter(
   { kind, server, secret }: RunContext,
   arrival: Arrival,
-  prefix: string,
+  names: readonly string[],
   count: number,
   firstUser: number,
 ): Promise<{ traffic: Traffic; crowd: Crowd }> {
   const traffic = new Traffic(kind.sequenced);
-  const names = roomNames(prefix, Math.ceil(count / membersPerRoom));
-  await server.makeRooms(names);
   const rooms = names.map((name) => traffic.addRoom(name));
   const memberships = Array.from({ length: count }, (_, index) =>
     rooms.slice(index % rooms.length, (index % rooms.length) + 1),

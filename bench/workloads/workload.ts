@@ -72,6 +72,7 @@ export function observe(
     elapsedMs: times.elapsedMs,
     generatorShare: meters.generatorShare,
     latenessP99Micros: times.latenessP99Micros,
+    sendIntervalMicros: times.sendIntervalMicros,
     otherLoadShare: meters.otherLoadShare,
     serverEnded,
   };
