@@ -19,8 +19,7 @@ import { adminNamespace } from "./gateway/admin.ts";
 import { type AdminSessions, createAdminSessions } from "./gateway/admin-session.ts";
 import { createAppNamespaces } from "./gateway/app-namespaces.ts";
 import { type AuthenticateFunction, createAuthenticator, createTokenVerifier } from "./gateway/authenticate.ts";
-import type { User } from "./gateway/connection.ts";
-import { type OwnEvent, rootNamespace } from "./gateway/events.ts";
+import { type ClientSocket, type OwnEvent, rootNamespace } from "./gateway/events.ts";
 import { createGateway, type Gateway } from "./gateway/gateway.ts";
 import { developmentRoom } from "./http/development.ts";
 import type { Readiness } from "./http/health.ts";
@@ -49,7 +48,7 @@ export interface OpenNode extends AsyncDisposable {
   readonly metrics: Metrics;
   /** The app's own events on `/`, by name. */
   readonly ownEvents: Map<string, OwnEvent>;
-  readonly connectionListeners: Set<(user: User, socketId: string) => void>;
+  readonly connectionListeners: Set<(client: ClientSocket) => void>;
   readonly io: SocketIoServer;
   /** The internal port: admin page, API, metrics, health. */
   openInternal(): Promise<{ readonly url: string } & AsyncDisposable>;
@@ -141,7 +140,7 @@ function openEdge({ config, options, node, operations, metrics, adminSessions }:
     onFailure: (error) => log.error({ error }, "authenticate_failed"),
   });
   const ownEvents = new Map<string, OwnEvent>();
-  const connectionListeners = new Set<(user: User, socketId: string) => void>();
+  const connectionListeners = new Set<(client: ClientSocket) => void>();
   const rates = {
     perConnectionPerSecond: config.limits.eventsPerSecond,
     perConnectionBurst: config.limits.eventsBurst,
@@ -161,8 +160,8 @@ function openEdge({ config, options, node, operations, metrics, adminSessions }:
       },
     },
     log: eventLog(log),
-    onConnected: (user, socketId) => {
-      for (const listener of connectionListeners) listener(user, socketId);
+    onConnected: (client) => {
+      for (const listener of connectionListeners) listener(client);
     },
   });
   const admin = adminNamespace({ node, operations, authenticate, log: eventLog(log) });

@@ -2,12 +2,15 @@ import {
   type ClientEventName,
   clientEvents,
   connectAuthSchema,
+  eventNameSchema,
+  jsonSchema,
   type JsonValue,
   parse,
   type Refusal,
   RefusalError,
+  reservedEvents,
 } from "@parley/protocol";
-import { z } from "zod";
+import type { z } from "zod";
 import { type RateLimits, TokenBucket, type UserRates } from "../core/rate-limit.ts";
 import { logId } from "../core/log.ts";
 import type { ConnectResult, ParleyNode } from "../core/node.ts";
@@ -28,14 +31,18 @@ import type {
 /** The app's own event on `/`: `payload` has passed its schema. What the handler gives is acknowledged as `{ok: true, result}`. */
 export interface OwnEvent {
   readonly schema: z.ZodType;
-  handle(payload: unknown, context: OwnEventContext): unknown;
+  handle(payload: unknown, client: ClientSocket): unknown;
 }
 
-export interface OwnEventContext {
+/** One client on `/`, as the app's own code sees it. */
+export interface ClientSocket {
+  /** Who it is now: its token may be refreshed. */
   readonly user: User;
-  /** Socket id of the sender. */
   readonly socketId: string;
-  /** Sends an event to this socket alone; it is neither stored nor repeated. */
+  /**
+   * Sends an event to this socket alone; it is neither stored nor repeated, and lost when the client is away.
+   * Errors: throws `RefusalError` `reserved_event` or `bad_request`.
+   */
   emit(event: string, data: JsonValue): void;
 }
 
@@ -55,7 +62,7 @@ export interface RootOptions {
   readonly counts: EventCounts;
   readonly log: Log;
   /** A client was let in: the app's own `connection` listeners. */
-  onConnected(user: User, socketId: string): void;
+  onConnected(client: ClientSocket): void;
 }
 
 /** Namespace `/`: rooms, messages, and the app's own events. */
@@ -156,7 +163,7 @@ class RootSocket implements NamespaceSocket {
 
   opened(): void {
     this.session.open();
-    this.options.onConnected(this.session.user, this.session.id);
+    this.options.onConnected(this.#asClient());
   }
 
   write(frames: readonly Buffer[]): void {
@@ -183,11 +190,9 @@ class RootSocket implements NamespaceSocket {
     try {
       this.#limitRate();
       const { admitted, done } = this.#start(event, args);
+      // Why caught after the answer, too: what the app's handler gave may have no form on the wire.
       if (done instanceof Promise)
-        done.then(
-          (value) => answer.give(value),
-          (error: unknown) => answer.refuse(error),
-        );
+        done.then((value) => answer.give(value)).catch((error: unknown) => answer.refuse(error));
       else answer.give(done);
       return admitted;
     } catch (error) {
@@ -222,9 +227,28 @@ class RootSocket implements NamespaceSocket {
   }
 
   async #runOwn(own: OwnEvent, payload: unknown): Promise<Acknowledgement> {
-    const { user, id } = this.session;
-    const result = await own.handle(payload, { user, socketId: id, emit: (event, data) => this.emit(event, data) });
+    const result = await own.handle(payload, this.#asClient());
     return result === undefined ? { ok: true } : { ok: true, result };
+  }
+
+  #asClient(): ClientSocket {
+    const { session } = this;
+    return {
+      get user() {
+        return session.user;
+      },
+      socketId: session.id,
+      emit: (event, data) => this.#emitOwn(event, data),
+    };
+  }
+
+  #emitOwn(event: string, data: JsonValue): void {
+    const name = parse(eventNameSchema, event, "event");
+    if (reservedEvents.has(name))
+      throw new RefusalError("reserved_event", `${JSON.stringify(name)} is an event of Parley or Socket.IO`);
+    const checked = parse(jsonSchema, data, "data");
+    // Why: a stock client takes a text at the end of an event for the place from which it recovers.
+    this.emit(name, checked, ...(typeof checked === "string" ? [null] : []));
   }
 
   #limitRate(): void {
@@ -255,8 +279,8 @@ class Answer {
   }
 
   give(value: Acknowledgement): void {
-    this.#socket.options.counts.request(countedName(this.#event), "ok");
     this.#reply?.(value);
+    this.#socket.options.counts.request(countedName(this.#event), "ok");
   }
 
   refuse(thrown: unknown): void {
@@ -330,7 +354,7 @@ const handlers: Readonly<Record<ClientEventName, Handler>> = {
     const { rooms } = options.node;
     const read = async (): Promise<Acknowledgement> => {
       await rooms.admit(session.user, range.roomId, "read");
-      const page = await rooms.history(session.user.tenant, range);
+      const page = await rooms.pages.range(session.user.tenant, range);
       await session.spare(page.bytes);
       return { ok: true, messages: page.messages, head: page.head, epoch: page.epoch, more: page.more };
     };
