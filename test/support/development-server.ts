@@ -82,15 +82,31 @@ export class DevelopmentServer implements AsyncDisposable {
     for (const text of texts) await this.post(`/rooms/${roomId}/messages`, { userId: "carol", text });
   }
 
-  /** Calls the HTTP API with its key. `route` begins after `/api/v1`. */
-  async post(route: string, body: object): Promise<void> {
+  post(route: string, body?: object): Promise<void> {
+    return this.call("POST", route, body);
+  }
+
+  /** Calls the HTTP API with its key. `route` begins after `/api/v1`. Errors: rejects with the answer, unless it is a success. */
+  async call(method: "POST" | "PUT" | "DELETE", route: string, body?: object): Promise<void> {
     const { internalUrl, apiKey } = this.#addresses;
+    const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json" };
     const response = await fetch(`${internalUrl}/api/v1${route}`, {
-      method: "POST",
-      headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
-      body: JSON.stringify(body),
+      method,
+      headers,
+      body: body === undefined ? null : JSON.stringify(body),
     });
     if (!response.ok) throw new Error(`${route}: ${response.status} ${await response.text()}`);
+  }
+
+  /** A token that ends after `expires`, as `3s`. */
+  async mintToken(userId: string, expires: string): Promise<string> {
+    const words = ["token", "create", "--user", userId, "--expires", expires];
+    await using child = await spawnNode([main, ...words], {
+      folder: this.#folder.path,
+      environment: this.#environment,
+    });
+    await child.waitForExit();
+    return child.stdout.trim();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -77,12 +77,44 @@ test("a user need not wait for the next try", async () => {
 
 test("a server that holds CONNECT back for too long is tried again", async () => {
   await using server = await FakeServer.start();
-  server.admit = () => {
-    throw new Error("never reached");
-  };
-  using connection = connectTo(server, { url: server.url, getToken: () => new Promise(() => undefined) });
+  server.holdsConnect = true;
+  using connection = connectTo(server);
+  await server.until(() => server.auths.length === 1);
   connection.timers.advance(20_000);
   expect(connection.client.state).toMatchObject({ state: "waiting", error: { code: "timed_out" } });
+  server.holdsConnect = false;
+  connection.client.retryNow();
+  await connection.states.first(({ state }) => state === "connected");
+});
+
+test("a getToken that does not end is given up and called again", async () => {
+  await using server = await FakeServer.start();
+  const never = new Promise<string>(() => undefined);
+  let calls = 0;
+  const getToken = () => {
+    calls += 1;
+    return calls === 1 ? never : Promise.resolve("t");
+  };
+  using connection = connectTo(server, { getToken });
+  connection.timers.advance(20_000);
+  expect(connection.client.state).toMatchObject({ state: "waiting", error: { code: "timed_out" } });
+  connection.client.retryNow();
+  await connection.states.first(({ state }) => state === "connected");
+});
+
+test("a getToken that throws at once is tried again", async () => {
+  await using server = await FakeServer.start();
+  let calls = 0;
+  const getToken = () => {
+    calls += 1;
+    if (calls === 1) throw new Error("no session");
+    return Promise.resolve("t");
+  };
+  using connection = connectTo(server, { getToken });
+  await connection.states.first(({ state }) => state === "waiting");
+  connection.client.retryNow();
+  await connection.states.first(({ state }) => state === "connected");
+  expect(calls).toBe(2);
 });
 
 test("a refusal for good ends the client, and fails what it had to send", async () => {

@@ -116,8 +116,10 @@ export class Connection {
   async #attempt(): Promise<void> {
     this.#generation += 1;
     const generation = this.#generation;
+    let fetching = true;
     this.#startTimer(this.#settings.connectTimeoutMs, () => {
       this.#generation += 1;
+      if (fetching) this.#settings.tokens.discard();
       this.#leave();
       this.#wait(new ParleyError("timed_out", "The server did not answer in time"));
     });
@@ -125,6 +127,7 @@ export class Connection {
     try {
       const token = await this.#settings.tokens.current();
       if (generation !== this.#generation) return;
+      fetching = false;
       this.#token = token;
       this.socket.connect();
     } catch (error) {

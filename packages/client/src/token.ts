@@ -4,6 +4,8 @@ export class TokenSource {
   readonly #getToken: () => Promise<string | undefined>;
   #kept: string | undefined;
   #fetching: Promise<string | undefined> | undefined;
+  /** Counts discards, so that a fetch that was given up changes nothing when it ends after all. */
+  #generation = 0;
 
   constructor(source: {
     readonly token?: string | undefined;
@@ -11,7 +13,8 @@ export class TokenSource {
   }) {
     const { token, getToken } = source;
     this.renewable = getToken !== undefined;
-    this.#getToken = getToken ?? (() => Promise.resolve(token));
+    // Why async: an app's function that throws at once rejects like one that fails later.
+    this.#getToken = getToken === undefined ? () => Promise.resolve(token) : async () => getToken();
   }
 
   /** The present token, fetched when there is none; undefined for a guest. Errors: rejects as `getToken` does. */
@@ -21,19 +24,24 @@ export class TokenSource {
 
   /** A new token, which replaces the present one. Callers at the same time share one call of `getToken`. */
   renew(): Promise<string | undefined> {
-    this.#fetching ??= this.#fetch().finally(() => {
-      this.#fetching = undefined;
-    });
+    this.#fetching ??= this.#fetch(this.#generation);
     return this.#fetching;
   }
 
-  /** The present token was refused: the next one is fetched. */
+  /** The present token was refused, or takes too long: the next one is fetched anew. */
   discard(): void {
+    this.#generation += 1;
     this.#kept = undefined;
+    this.#fetching = undefined;
   }
 
-  async #fetch(): Promise<string | undefined> {
-    this.#kept = await this.#getToken();
-    return this.#kept;
+  async #fetch(generation: number): Promise<string | undefined> {
+    try {
+      const token = await this.#getToken();
+      if (generation === this.#generation) this.#kept = token;
+      return token;
+    } finally {
+      if (generation === this.#generation) this.#fetching = undefined;
+    }
   }
 }

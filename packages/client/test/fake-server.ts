@@ -27,6 +27,8 @@ export class FakeServer implements AsyncDisposable {
   admit: (auth: SeenAuth) => { readonly code: string; readonly message: string } | undefined = () => undefined;
   /** Closes the transport instead of answering CONNECT. */
   closesTransport = false;
+  /** Never answers CONNECT. */
+  holdsConnect = false;
   interfere: (event: string, payload: unknown) => Interference | undefined = () => undefined;
   readonly auths: SeenAuth[] = [];
   readonly received: { readonly event: string; readonly payload: unknown }[] = [];
@@ -140,6 +142,7 @@ export class FakeServer implements AsyncDisposable {
     const auth: SeenAuth = { resume: {}, ...socket.handshake.auth };
     this.auths.push(auth);
     this.#changed();
+    if (this.holdsConnect) return;
     if (this.closesTransport) {
       socket.conn.close();
       return;
