@@ -1,6 +1,6 @@
 import type { Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
-import { eventPacket, eventText, offsetOf } from "./entry-event.ts";
+import { eventPacket, eventText, offsetOf, readable } from "./entry-event.ts";
 import { sharedBufferBytesMax } from "./feed.ts";
 import { textFrame } from "./frame.ts";
 import type { Entry, Seq } from "./log.ts";
@@ -138,5 +138,5 @@ export class CatchUp {
 }
 
 function entryFrame(log: Subscriber["log"], epoch: string, entry: Entry, offsets: boolean): Buffer {
-  return textFrame(eventPacket(eventText(log, entry), offsets ? offsetOf(log, epoch, entry.seq) : null));
+  return textFrame(eventPacket(eventText(log, readable(entry)), offsets ? offsetOf(log, epoch, entry.seq) : null));
 }

@@ -34,6 +34,23 @@ export function eventText(log: LogId, entry: Entry): EventText {
   }
 }
 
+/**
+ * An entry as it was read from the store, or an empty place when its data cannot be understood: one bad row must not
+ * stop a room.
+ */
+export function readable(entry: Entry): Entry {
+  try {
+    const data: unknown = JSON.parse(entry.data);
+    if (typeof data === "object" && data !== null) {
+      if (entry.type !== "message") eventText("default/room", entry);
+      return entry;
+    }
+  } catch {
+    // What is not readable is not delivered.
+  }
+  return { ...entry, type: "erased", data: "{}" };
+}
+
 /** A message as JSON text; `room` is the room's name as JSON. The entry's data is spliced in without parsing it. */
 export function messageText(room: string, entry: Entry): string {
   const client = entry.clientId === null ? "" : `"clientId":${JSON.stringify(entry.clientId)},`;

@@ -1,6 +1,6 @@
 import type { Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
-import { type EventText, eventPacket, eventText, offsetOf } from "./entry-event.ts";
+import { type EventText, eventPacket, eventText, offsetOf, readable } from "./entry-event.ts";
 import { textFrame } from "./frame.ts";
 import type { Epoch, LogId, LogState, Seq } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
@@ -265,7 +265,7 @@ export class Feed {
       this.#reset(page);
       return false;
     }
-    this.#extend(missing.map((entry) => eventText(this.log, entry)));
+    this.#extend(missing.map((entry) => eventText(this.log, readable(entry))));
     this.#takeEarly();
     if (page.entries.length === 0) this.#announced = Math.max(page.head, this.#head);
     return this.#head < this.#announced;

@@ -33,7 +33,7 @@ export class Inboxes {
   readonly #placing = new Map<Subscriber, { woken: boolean }>();
   readonly #arrived = new Map<LogId, InboxPosition>();
   readonly #asked: { log: LogId; resolve: (state: InboxAnswer) => void; reject: (error: unknown) => void }[] = [];
-  #saving: Promise<void> | null = null;
+  #saving = false;
 
   constructor(parts: { store: Store; clock: Clock; feeds: Feeds; sessions: Sessions; limits: InboxLimits }) {
     this.#store = parts.store;
@@ -100,7 +100,7 @@ export class Inboxes {
       if (known !== undefined && known.epoch === subscriber.epoch && known.seq >= to) continue;
       this.#arrived.set(subscriber.log, { log: subscriber.log, epoch: subscriber.epoch, seq: to });
     }
-    if (this.#arrived.size > 0) this.#saving ??= this.#saveSoon();
+    if (this.#arrived.size > 0 && !this.#saving) void this.#saveSoon();
   }
 
   /** Writes what has arrived until now. */
@@ -114,10 +114,11 @@ export class Inboxes {
   }
 
   async #saveSoon(): Promise<void> {
+    this.#saving = true;
     await new Promise<void>((resolve) => this.#clock.after(this.#limits.inboxSaveMs, resolve));
     // Why not again at once: the next answered ping tries; a position that is behind costs a repeat, never a loss.
     await this.save().catch(() => {});
-    this.#saving = null;
+    this.#saving = false;
   }
 
   async #subscribe(subscriber: Subscriber): Promise<void> {

@@ -73,3 +73,8 @@ export interface LogState {
   /** The lowest `seq` still kept; `head + 1` when none is. */
   readonly floor: Seq;
 }
+
+/** A room of users, as against the server's own logs. */
+export function isRoom(log: LogId): boolean {
+  return !roomOf(log).startsWith("@");
+}

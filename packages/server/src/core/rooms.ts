@@ -1,21 +1,15 @@
-import {
-  bounds,
-  type JsonValue,
-  type Message,
-  type Position,
-  RefusalError,
-  type RoomGapReason,
-} from "@parley/protocol";
+import { bounds, type JsonValue, type Position, RefusalError, type RoomGapReason } from "@parley/protocol";
 import type { User } from "../gateway/connection.ts";
-import type { MessagePage, Store } from "../store/store.ts";
+import type { Store } from "../store/store.ts";
 import { type Access, type Rights } from "./access.ts";
 import type { Clock } from "./clock.ts";
-import { eventPacket, membershipChangeIn, messageText, pageOffsetOf } from "./entry-event.ts";
+import { membershipChangeIn } from "./entry-event.ts";
 import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
 import { textFrame } from "./frame.ts";
+import { historyFrame, HistoryPages, type LatestPage } from "./history.ts";
 import { newEntryId } from "./ids.ts";
-import { announcementsRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
+import { announcementsRoom, isRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
 import type { Presence } from "./presence.ts";
 import type { Appended, Sequencer } from "./sequencer.ts";
 import type { Session } from "./session.ts";
@@ -39,15 +33,6 @@ const retryMs = 1_000;
 /** Room for a `room_gap` before a page. */
 const gapBytes = 512;
 
-interface LatestPage {
-  /** Tells its offset from that of another page of the room. */
-  readonly number: number;
-  readonly head: Seq;
-  readonly epoch: string;
-  readonly messagesJson: string;
-  readonly frames: Map<boolean, Buffer>;
-}
-
 /** Where a joined session stands. */
 export interface Joined {
   readonly roomId: string;
@@ -63,12 +48,10 @@ export class Rooms {
   readonly #access: Access;
   readonly #presence: Presence;
   readonly #sequencer: Sequencer;
+  /** Pages of messages; whoever asks for them must have the right to read. */
+  readonly pages: HistoryPages;
   readonly #limits: RoomsLimits;
   readonly #onTyping: (log: LogId, roomId: string, userId: string) => void;
-  /** Reads of first pages that are under way, by log and number of messages. */
-  readonly #latest = new Map<string, Promise<LatestPage>>();
-  #pages = 0;
-  readonly #latestKnown = new WeakMap<Feed, { readonly limit: number; readonly page: LatestPage }>();
 
   constructor(parts: {
     store: Store;
@@ -87,6 +70,7 @@ export class Rooms {
     this.#access = parts.access;
     this.#presence = parts.presence;
     this.#sequencer = parts.sequencer;
+    this.pages = new HistoryPages(parts.store, parts.limits.historyPageBytesMax);
     this.#limits = parts.limits;
     this.#onTyping = parts.onTyping;
   }
@@ -236,31 +220,6 @@ export class Rooms {
     return this.#sequencer.append(append);
   }
 
-  /** A page of messages in their present state, oldest first; `bytes`: of its JSON. The right to read was checked before. */
-  async history(
-    tenant: string,
-    range: { roomId: string; before?: number | undefined; after?: number | undefined; limit: number },
-  ): Promise<{ messages: readonly Message[]; head: Seq; epoch: string; more: boolean; bytes: number }> {
-    const log = logId(tenant, range.roomId);
-    const { before, after, limit } = range;
-    const bytesMax = this.#limits.historyPageBytesMax;
-    const page = await this.#store.readMessages(log, {
-      limit,
-      bytesMax,
-      ...(before === undefined ? {} : { before }),
-      ...(after === undefined ? {} : { after }),
-    });
-    if (page === undefined) return { messages: [], head: 0, epoch: "", more: false, bytes: 0 };
-    const json = messagesJson(log, page);
-    return {
-      messages: JSON.parse(json),
-      head: page.head,
-      epoch: page.epoch,
-      more: page.more,
-      bytes: Buffer.byteLength(json),
-    };
-  }
-
   /** Tells the others that the user types; the right to send was checked before, and the session must have joined. */
   typing(session: Session, roomId: string): void {
     const log = logId(session.user.tenant, roomId);
@@ -363,12 +322,12 @@ export class Rooms {
       return this.#subscribe(session, feed, feed.head);
     }
     const gap = { roomId, reason };
-    return this.#sendHistory(session, feed, await this.#readLatest(feed, historyDefault), gap);
+    return this.#sendHistory(session, feed, await this.pages.latest(feed, historyDefault), gap);
   }
 
   async #fromHistory(session: Session, feed: Feed, limit: number): Promise<Subscriber> {
     if (limit === 0) return this.#subscribe(session, feed, feed.head);
-    return this.#sendHistory(session, feed, await this.#readLatest(feed, limit));
+    return this.#sendHistory(session, feed, await this.pages.latest(feed, limit));
   }
 
   /** Sends the page as soon as the window has room for it; what follows it comes from the feed. */
@@ -378,7 +337,7 @@ export class Rooms {
     latest: LatestPage,
     gap?: { roomId: string; reason: RoomGapReason },
   ): Promise<Subscriber> {
-    const page = session.holdsPage(feed.log, latest.number) ? this.#numbered(latest) : latest;
+    const page = session.holdsPage(feed.log, latest.number) ? this.pages.anew(latest) : latest;
     const frame = historyFrame(feed.log, page, session.offsets);
     const before = session.find(feed.log);
     const fits = await session.spare(frame.length + gapBytes);
@@ -432,58 +391,9 @@ export class Rooms {
     subscriber.session.remove(subscriber);
   }
 
-  /** The latest messages as of a head; those who ask meanwhile share the read, and the frame while the head stands. */
-  #readLatest(feed: Feed, limit: number): Promise<LatestPage> {
-    const known = this.#latestKnown.get(feed);
-    if (
-      known !== undefined &&
-      known.limit === limit &&
-      known.page.head === feed.head &&
-      known.page.epoch === feed.epoch
-    ) {
-      return Promise.resolve(known.page);
-    }
-    const key = `${limit} ${feed.log}`;
-    const reading = this.#latest.get(key);
-    if (reading !== undefined) return reading;
-    const promise = this.#readLatestPage(feed, limit).finally(() => this.#latest.delete(key));
-    this.#latest.set(key, promise);
-    return promise;
-  }
-
-  async #readLatestPage(feed: Feed, limit: number): Promise<LatestPage> {
-    const page = await this.#store.readMessages(feed.log, { limit, bytesMax: this.#limits.historyPageBytesMax });
-    if (page === undefined) throw new RefusalError("not_found", "the room was deleted");
-    const latest = this.#numbered({
-      head: page.head,
-      epoch: page.epoch,
-      messagesJson: messagesJson(feed.log, page),
-    });
-    // Why: the page may be ahead of the feed, whose hint is still on its way.
-    feed.announce(page.epoch, page.head);
-    this.#latestKnown.set(feed, { limit, page: latest });
-    return latest;
-  }
-
-  #numbered(page: Pick<LatestPage, "head" | "epoch" | "messagesJson">): LatestPage {
-    this.#pages += 1;
-    const { head, epoch, messagesJson } = page;
-    return { number: this.#pages, head, epoch, messagesJson, frames: new Map() };
-  }
-
   #emit(session: Session, event: string, payload: object): void {
     session.emit(textFrame(`42${JSON.stringify([event, payload])}`));
   }
-}
-
-/** The frame is kept with the page: all who join at one head share it. */
-function historyFrame(log: LogId, page: LatestPage, offsets: boolean): Buffer {
-  const known = page.frames.get(offsets);
-  if (known !== undefined) return known;
-  const offset = offsets ? pageOffsetOf(log, page.epoch, page.head, page.number) : null;
-  const frame = textFrame(eventPacket(`["room_history",${page.messagesJson}`, offset));
-  page.frames.set(offsets, frame);
-  return frame;
 }
 
 function requireRight(rights: Rights, roomId: string, what: "read" | "send"): void {
@@ -493,14 +403,4 @@ function requireRight(rights: Rights, roomId: string, what: "read" | "send"): vo
     "forbidden",
     `you may not ${verb} room ${JSON.stringify(roomId)}: it takes a membership, or the room's access set to public`,
   );
-}
-
-function messagesJson(log: LogId, page: MessagePage): string {
-  const room = JSON.stringify(roomOf(log));
-  return `[${page.messages.map((entry) => messageText(room, entry)).join(",")}]`;
-}
-
-/** A room of users, as against the server's own logs. */
-export function isRoom(log: LogId): boolean {
-  return !roomOf(log).startsWith("@");
 }

@@ -110,7 +110,7 @@ function rooms(
     },
     async history({ tenant = defaultTenant, roomId, before, after, limit = 50 }) {
       await existingRoom(node, tenant, roomId);
-      const { bytes: _, ...page } = await node.rooms.history(tenant, { roomId, before, after, limit });
+      const { bytes: _, ...page } = await node.rooms.pages.range(tenant, { roomId, before, after, limit });
       return page;
     },
     presence: async ({ tenant = defaultTenant, roomId }) => node.presence.in(await existingRoom(node, tenant, roomId)),

@@ -4,7 +4,7 @@ import { newSecret } from "./ids.ts";
 import { Session, type SessionEvents } from "./session.ts";
 
 export interface SessionsLimits {
-  /** How long a session waits for its client to come back. */
+  /** How long a session waits for its client to come back. 0: no client is given the means to. */
   readonly maxDisconnectionDurationMs: number;
   /** Sessions that may wait; the one that waits longest goes first. */
   readonly detachedSessionsMax: number;

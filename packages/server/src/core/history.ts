@@ -1,0 +1,119 @@
+import { type Message, RefusalError } from "@parley/protocol";
+import type { MessagePage, Store } from "../store/store.ts";
+import { eventPacket, messageText, pageOffsetOf, readable } from "./entry-event.ts";
+import type { Feed } from "./feed.ts";
+import { textFrame } from "./frame.ts";
+import { type Entry, type LogId, logId, roomOf, type Seq } from "./log.ts";
+
+export interface LatestPage {
+  /** Tells its offset from that of another page of the room. */
+  readonly number: number;
+  readonly head: Seq;
+  readonly epoch: string;
+  readonly json: string;
+  readonly frames: Map<boolean, Buffer>;
+}
+
+/** Pages of messages: the latest one, which many ask for at once, and any other range. */
+export class HistoryPages {
+  readonly #store: Store;
+  /** Bytes of message data in one page. */
+  readonly #bytesMax: number;
+  /** Reads of latest pages that are under way, by log and number of messages. */
+  readonly #reading = new Map<string, Promise<LatestPage>>();
+  readonly #known = new WeakMap<Feed, { readonly limit: number; readonly page: LatestPage }>();
+  #count = 0;
+
+  constructor(store: Store, bytesMax: number) {
+    this.#store = store;
+    this.#bytesMax = bytesMax;
+  }
+
+  /** A page of messages in their present state, oldest first; `bytes`: of its JSON. The right to read was checked before. */
+  async range(
+    tenant: string,
+    range: { roomId: string; before?: number | undefined; after?: number | undefined; limit: number },
+  ): Promise<{ messages: readonly Message[]; head: Seq; epoch: string; more: boolean; bytes: number }> {
+    const log = logId(tenant, range.roomId);
+    const { before, after, limit } = range;
+    const bytesMax = this.#bytesMax;
+    const page = await this.#store.readMessages(log, {
+      limit,
+      bytesMax,
+      ...(before === undefined ? {} : { before }),
+      ...(after === undefined ? {} : { after }),
+    });
+    if (page === undefined) return { messages: [], head: 0, epoch: "", more: false, bytes: 0 };
+    const json = messagesJson(log, page);
+    return {
+      messages: JSON.parse(json),
+      head: page.head,
+      epoch: page.epoch,
+      more: page.more,
+      bytes: Buffer.byteLength(json),
+    };
+  }
+
+  /** The latest messages as of a head; those who ask meanwhile share the read, and the frame while the head stands. */
+  latest(feed: Feed, limit: number): Promise<LatestPage> {
+    const known = this.#known.get(feed);
+    if (
+      known !== undefined &&
+      known.limit === limit &&
+      known.page.head === feed.head &&
+      known.page.epoch === feed.epoch
+    ) {
+      return Promise.resolve(known.page);
+    }
+    const key = `${limit} ${feed.log}`;
+    const reading = this.#reading.get(key);
+    if (reading !== undefined) return reading;
+    const promise = this.#read(feed, limit).finally(() => this.#reading.delete(key));
+    this.#reading.set(key, promise);
+    return promise;
+  }
+
+  async #read(feed: Feed, limit: number): Promise<LatestPage> {
+    const page = await this.#store.readMessages(feed.log, { limit, bytesMax: this.#bytesMax });
+    if (page === undefined) throw new RefusalError("not_found", "the room was deleted");
+    const latest = this.anew({
+      head: page.head,
+      epoch: page.epoch,
+      json: messagesJson(feed.log, page),
+    });
+    // Why: the page may be ahead of the feed, whose hint is still on its way.
+    feed.announce(page.epoch, page.head);
+    this.#known.set(feed, { limit, page: latest });
+    return latest;
+  }
+
+  /** The same page under a number of its own. */
+  anew(page: Pick<LatestPage, "head" | "epoch" | "json">): LatestPage {
+    this.#count += 1;
+    const { head, epoch, json } = page;
+    return { number: this.#count, head, epoch, json, frames: new Map() };
+  }
+}
+
+/** The frame is kept with the page: all who join at one head share it. */
+export function historyFrame(log: LogId, page: LatestPage, offsets: boolean): Buffer {
+  const known = page.frames.get(offsets);
+  if (known !== undefined) return known;
+  const offset = offsets ? pageOffsetOf(log, page.epoch, page.head, page.number) : null;
+  const frame = textFrame(eventPacket(`["room_history",${page.json}`, offset));
+  page.frames.set(offsets, frame);
+  return frame;
+}
+
+function messagesJson(log: LogId, page: MessagePage): string {
+  const room = JSON.stringify(roomOf(log));
+  return `[${page.messages
+    .map(readable)
+    .filter(isMessage)
+    .map((entry) => messageText(room, entry))
+    .join(",")}]`;
+}
+
+function isMessage({ type }: Entry): boolean {
+  return type === "message";
+}
