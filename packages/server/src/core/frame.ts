@@ -15,6 +15,11 @@ export function textFrame(text: string): Buffer {
   return frame;
 }
 
+/** The frame of an event on `/` that is no entry. */
+export function eventFrame(event: string, payload: object): Buffer {
+  return textFrame(`42${JSON.stringify([event, payload])}`);
+}
+
 function frameHeaderBytes(payloadBytes: number): number {
   if (payloadBytes < 126) return 2;
   return payloadBytes < 65_536 ? 4 : 10;

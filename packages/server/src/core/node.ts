@@ -7,7 +7,7 @@ import type { Clock } from "./clock.ts";
 import { parseOffset } from "./entry-event.ts";
 import { Feeds, type FeedsLimits } from "./feeds.ts";
 import { defaultFollowerLimits, Follower, type FollowerLimits } from "./follower.ts";
-import { textFrame } from "./frame.ts";
+import { eventFrame, textFrame } from "./frame.ts";
 import { Inboxes } from "./inbox.ts";
 import { announcementsRoom, inboxOf, isRoom, type LogId, logId, roomOf } from "./log.ts";
 import { Presence, type PresenceLimits } from "./presence.ts";
@@ -299,12 +299,10 @@ export class ParleyNode {
   #sessionsEvents() {
     return {
       onEnded: (session: Session) => this.rooms.end(session),
-      onExpiring: (session: Session, expiresAt: number) =>
-        session.emit(
-          textFrame(
-            `42${JSON.stringify(["token_expiring", { expiresAt: new Date(expiresAt).toISOString(), inMs: expiresAt - this.clock.now() }])}`,
-          ),
-        ),
+      onExpiring: (session: Session, expiresAt: number) => {
+        const notice = { expiresAt: new Date(expiresAt).toISOString(), inMs: expiresAt - this.clock.now() };
+        session.emit(eventFrame("token_expiring", notice));
+      },
       onExpired: (session: Session) => {
         const { connection } = session;
         if (connection === null) return;
@@ -312,7 +310,7 @@ export class ParleyNode {
           code: "token_expired",
           message: "the token has expired; connect again with a fresh one, or send refresh_token in time",
         };
-        connection.write([textFrame(`42${JSON.stringify(["error", error])}`)]);
+        connection.write([eventFrame("error", error)]);
         connection.close("token_expired");
       },
     };

@@ -6,7 +6,7 @@ import type { Clock } from "./clock.ts";
 import { membershipChangeIn } from "./entry-event.ts";
 import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
-import { textFrame } from "./frame.ts";
+import { eventFrame } from "./frame.ts";
 import { historyFrame, HistoryPages, type LatestPage } from "./history.ts";
 import { newEntryId } from "./ids.ts";
 import { announcementsRoom, isRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
@@ -113,7 +113,7 @@ export class Rooms {
     const { session, log } = subscriber;
     if (isRoom(log) && !(await this.#mayRead(session.user, log))) {
       session.remove(subscriber);
-      this.#emit(session, "room_closed", { roomId: roomOf(log), reason: "forbidden" });
+      session.emit(eventFrame("room_closed", { roomId: roomOf(log), reason: "forbidden" }));
       return;
     }
     const feed = await this.#feeds.open(log);
@@ -132,7 +132,7 @@ export class Rooms {
   /** Joins with a position as the client connects. A lost right costs this room alone. */
   async rejoin(session: Session, roomId: string, after: Position): Promise<void> {
     if (this.#roomsOf(session) >= this.#limits.roomsPerConnectionMax) {
-      this.#emit(session, "room_closed", { roomId, reason: "forbidden" });
+      session.emit(eventFrame("room_closed", { roomId, reason: "forbidden" }));
       return;
     }
     await this.resume(session.add(logId(session.user.tenant, roomId), after.epoch, after.seq));
@@ -233,7 +233,7 @@ export class Rooms {
   signal(log: LogId, event: string, payload: object, except: (session: Session) => boolean): void {
     const feed = this.#feeds.get(log);
     if (feed === undefined) return;
-    const frame = textFrame(`42${JSON.stringify([event, payload])}`);
+    const frame = eventFrame(event, payload);
     for (const { session } of feed.subscribers) if (!except(session)) session.signal(frame);
   }
 
@@ -275,7 +275,7 @@ export class Rooms {
     const { session, log } = subscriber;
     this.#exit(subscriber, true);
     this.#remove(subscriber);
-    this.#emit(session, "room_closed", { roomId: roomOf(log), reason });
+    session.emit(eventFrame("room_closed", { roomId: roomOf(log), reason }));
   }
 
   async #mayRead(user: User, log: LogId): Promise<boolean> {
@@ -318,7 +318,7 @@ export class Rooms {
   async #gap(session: Session, feed: Feed, reason: RoomGapReason): Promise<Subscriber> {
     const roomId = roomOf(feed.log);
     if (!isRoom(feed.log)) {
-      this.#emit(session, "room_gap", { roomId, reason, epoch: feed.epoch, head: feed.head });
+      session.emit(eventFrame("room_gap", { roomId, reason, epoch: feed.epoch, head: feed.head }));
       return this.#subscribe(session, feed, feed.head);
     }
     const gap = { roomId, reason };
@@ -345,7 +345,7 @@ export class Rooms {
     // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
     if (now !== undefined && now !== before) return now;
     if (!fits) return this.#owePage(session, feed, before);
-    if (gap !== undefined) this.#emit(session, "room_gap", { ...gap, epoch: page.epoch, head: page.head });
+    if (gap !== undefined) session.emit(eventFrame("room_gap", { ...gap, epoch: page.epoch, head: page.head }));
     session.emit(frame);
     // Why not always the page's head: who joins again while entries arrive may have some that the page lacks.
     const reached = gap === undefined && before?.epoch === feed.epoch ? before.cursor : 0;
@@ -389,10 +389,6 @@ export class Rooms {
   #remove(subscriber: Subscriber): void {
     this.#feeds.unsubscribe(subscriber);
     subscriber.session.remove(subscriber);
-  }
-
-  #emit(session: Session, event: string, payload: object): void {
-    session.emit(textFrame(`42${JSON.stringify([event, payload])}`));
   }
 }
 
