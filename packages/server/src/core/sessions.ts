@@ -81,7 +81,8 @@ export class Sessions {
 
   /** A new session on a connection; `recovery` false: no pid, and events without offsets. */
   create(user: User, connection: Connection, recovery: boolean): Session {
-    const identity = { id: newSecret(), pid: recovery ? newSecret() : null, offsets: recovery, user };
+    const recoverable = recovery && this.#limits.maxDisconnectionDurationMs > 0;
+    const identity = { id: newSecret(), pid: recoverable ? newSecret() : null, offsets: recovery, user };
     const session = new Session(identity, this.#sessionEvents);
     if (session.pid !== null) this.#byPid.set(session.pid, session);
     const key = userKey(user.tenant, user.id);
