@@ -24,7 +24,7 @@ import type { Transport } from "./transport.ts";
 import { UpgradeProbe } from "./upgrade.ts";
 import { createWebSocketDoor, type EngineWebSocket, refuseUpgrade, type WebSocketDoor } from "./websocket.ts";
 
-export const enginePath = "/socket.io/";
+const enginePath = "/socket.io/";
 
 export interface EngineOptions<Scope> {
   readonly settings: GatewaySettings;
@@ -56,7 +56,7 @@ export class Engine<Scope> {
     this.#options = options;
     this.#door = createWebSocketDoor(settings);
     const shortest = Math.min(settings.pingIntervalMs, settings.pingTimeoutMs, settings.connectTimeoutMs);
-    const wheel = new TimerWheel(clock, Math.max(5, Math.min(1_000, Math.floor(shortest / 20))));
+    const wheel = new TimerWheel(clock, Math.max(5, Math.min(100, Math.floor(shortest / 20))));
     this.#shared = {
       settings,
       wheel,
@@ -117,11 +117,13 @@ export class Engine<Scope> {
     this.#open = false;
   }
 
-  /** Gives the servers back and closes every connection. */
+  /** Gives the servers back and closes every connection. Nothing is kept for who has not fetched it. */
   close(reason: CloseReason): void {
     this.#open = false;
     for (const detach of this.#detachments) detach();
     for (const connection of this.#connections.values()) connection.close(reason);
+    for (const lingering of this.#lingering.values()) this.#shared.wheel.remove(lingering);
+    this.#lingering.clear();
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse, scope: Scope): void {

@@ -13,7 +13,10 @@ export interface WheelItem {
   onStalled(tick: number): void;
 }
 
-const slotCount = 64;
+/** At 100 ms a tick a round takes 51 s, longer than any of the default times. */
+const slotCount = 512;
+/** A timer that comes later than this was not late but stopped. */
+const stalledMs = 1_000;
 
 /**
  * One timer for all connections. Time is counted in ticks; an item is visited at its tick or, when that lies more than
@@ -98,7 +101,7 @@ export class TimerWheel {
   }
 
   #tick(): void {
-    if (this.now() - this.#lastTick <= 2) {
+    if ((this.now() - this.#lastTick - 1) * this.tickMs <= Math.max(stalledMs, this.tickMs)) {
       this.#turn();
       return;
     }
