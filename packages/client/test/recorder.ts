@@ -1,4 +1,3 @@
-import type { Client } from "../src/client.ts";
 import type { ConnectionState } from "../src/connection.ts";
 import type { Room } from "../src/room.ts";
 
@@ -52,9 +51,4 @@ export function recordTexts(room: Room): Recorder<string> {
   const recorder = new Recorder<string>();
   room.on("message", ({ text }) => recorder.add(text));
   return recorder;
-}
-
-/** Closes the client at the end of the scope, so that a test leaves nothing behind. */
-export function disposable(client: Pick<Client, "close">): Disposable {
-  return { [Symbol.dispose]: () => client.close() };
 }
