@@ -93,9 +93,11 @@ describe("a run is refused", () => {
 describe("a refused run", () => {
   const refusals = (changes: Partial<Observation>) => reasonsToRefuse({ ...sound, ...changes });
 
-  test("is repeated only for other load, and nothing besides", () => {
+  test("is repeated only under other load, and not when the server did wrong", () => {
     expect(isAccident(refusals({ otherLoadShare: 1 }))).toBe(true);
+    expect(isAccident(refusals({ otherLoadShare: 1, elapsedMs: 16_000 }))).toBe(true);
     expect(isAccident(refusals({ otherLoadShare: 1, skipped: 1 }))).toBe(false);
+    expect(isAccident(refusals({ elapsedMs: 16_000 }))).toBe(false);
     expect(isAccident(refusals({}))).toBe(false);
   });
 

@@ -34,24 +34,24 @@ export interface Observation {
   readonly serverEnded: string | undefined;
 }
 
-export type RefusalCode =
-  | "not_connected"
-  | "connect_failures"
-  | "connections_lost"
-  | "nothing_sent"
-  | "too_much_delivered"
-  | "lost"
-  | "disordered"
-  | "damaged"
-  | "sends_refused"
-  | "not_acknowledged"
-  | "too_long"
-  | "generator_at_its_limit"
-  | "generator_late"
-  | "other_load"
-  | "server_ended"
-  /** The other room of a workload with two was refused; its own reason is in the detail. */
-  | "small_room";
+export const refusalCodes = [
+  "not_connected",
+  "connect_failures",
+  "connections_lost",
+  "nothing_sent",
+  "too_much_delivered",
+  "lost",
+  "disordered",
+  "damaged",
+  "sends_refused",
+  "not_acknowledged",
+  "too_long",
+  "generator_at_its_limit",
+  "generator_late",
+  "other_load",
+  "server_ended",
+] as const;
+export type RefusalCode = (typeof refusalCodes)[number];
 
 export interface Refusal {
   readonly code: RefusalCode;
@@ -68,12 +68,7 @@ export const limits = {
   latenessP99Micros: 20_000,
 } as const;
 
-/** Another load on the machine is no property of a server: only such a run is worth repeating. */
-export function isAccident(refusals: readonly { readonly code: string }[]): boolean {
-  return refusals.length > 0 && refusals.every(({ code }) => code === "other_load");
-}
-
-const wrongs: ReadonlySet<string> = new Set<RefusalCode>([
+const wrongs: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
   "not_connected",
   "connections_lost",
   "too_much_delivered",
@@ -85,8 +80,16 @@ const wrongs: ReadonlySet<string> = new Set<RefusalCode>([
 ]);
 
 /** The server did what it must never do, whatever the speed of the machine. */
-export function isWrong(refusals: readonly { readonly code: string }[]): boolean {
+export function isWrong(refusals: readonly Refusal[]): boolean {
   return refusals.some(({ code }) => wrongs.has(code));
+}
+
+/**
+ * Something else used the machine, which may well be why the run was slow: only such a run is worth repeating. What a
+ * server must never do is no accident under any load.
+ */
+export function isAccident(refusals: readonly Refusal[]): boolean {
+  return refusals.some(({ code }) => code === "other_load") && !isWrong(refusals);
 }
 
 /** Every reason for which the run's figures must not be shown as results; none: they count. */

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { median, readable, type RunReport, summarize, table } from "./run-report.ts";
+import type { Refusal } from "./rules.ts";
 
 function report(server: string, value: number, refused = false): RunReport {
-  const refusals = refused ? [{ code: "too_long", detail: "20 s" }] : [];
+  const refusals: Refusal[] = refused ? [{ code: "too_long", detail: "20 s" }] : [];
   return {
     workload: "sends",
     server,

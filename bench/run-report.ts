@@ -1,4 +1,7 @@
 import { z } from "zod";
+import { refusalCodes } from "./rules.ts";
+
+export const refusalsSchema = z.array(z.object({ code: z.enum(refusalCodes), detail: z.string() })).readonly();
 
 /** What one run says, as the one line that `run-one.ts` prints. */
 export const runReportSchema = z.object({
@@ -13,7 +16,7 @@ export const runReportSchema = z.object({
       metric: z.string(),
       unit: z.string(),
       value: z.number(),
-      refusals: z.array(z.object({ code: z.string(), detail: z.string() })).readonly(),
+      refusals: refusalsSchema,
     }),
   ),
 });

@@ -46,7 +46,7 @@ async function withLargeRoom(context: RunContext): Promise<readonly Figure[]> {
   if (measuring === undefined) throw new Error("the small room was not measured");
   const result = await measuring;
   const late: readonly Refusal[] = outlasted
-    ? [{ code: "small_room", detail: "it was measured longer than the large room" }]
+    ? [{ code: "too_long", detail: "the small room was measured longer than the large one" }]
     : [];
   const { traffic, times, meters, refusals } = large;
   return [

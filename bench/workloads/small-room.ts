@@ -5,6 +5,7 @@ import { z } from "zod";
 import { benchRoot } from "../machine/meter.ts";
 import { generatorCore, pinned } from "../machine/pin.ts";
 import type { Refusal } from "../rules.ts";
+import { refusalsSchema } from "../run-report.ts";
 import { plans } from "./phase.ts";
 import type { RunContext } from "./workload.ts";
 
@@ -13,7 +14,7 @@ const script = fileURLToPath(new URL("../small-room-process.ts", import.meta.url
 const resultSchema = z.object({
   p50Ms: z.number(),
   p99Ms: z.number(),
-  refusals: z.array(z.object({ code: z.string(), detail: z.string() })),
+  refusals: refusalsSchema,
 });
 export type SmallRoomResult = z.infer<typeof resultSchema>;
 
@@ -80,5 +81,5 @@ export class SmallRoom implements Disposable {
 
 /** Refusals of the small room, which make what was measured in it count as little as a failure of its surroundings. */
 export function refusalsOf({ refusals }: SmallRoomResult): readonly Refusal[] {
-  return refusals.map(({ code, detail }) => ({ code: "small_room", detail: `${code}: ${detail}` }));
+  return refusals.map(({ code, detail }) => ({ code, detail: `in the small room: ${detail}` }));
 }
