@@ -38,20 +38,22 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
         </div>
         <People people={state.people} count={state.peopleCount} />
       </header>
-      <ConnectionBanner state={state.connection} onRetry={() => session.retryNow()} />
+      <ConnectionBanner state={state.connection} waiting={texts.waiting} onRetry={() => session.retryNow()} />
       <AnnouncementBanner announcement={state.announcement} onDismiss={(key) => session.dismiss(key)} />
       {state.roomError !== undefined && state.connection.state !== "closed" && (
         <p className="room-error" role="alert">
           {texts.roomClosed(state.roomError.message)}
         </p>
       )}
-      <Feed session={session} timeline={state.timeline} shown={shown} ended={state.connection.state === "closed"} />
+      <div className="feed-area">
+        <Feed session={session} timeline={state.timeline} shown={shown} ended={state.connection.state === "closed"} />
+        <Notices notices={state.notices} onDismiss={(key) => session.dismiss(key)} />
+      </div>
       <p className="typing" aria-live="off">
         {state.typing.length > 0 && <TypingDots />}
         {state.typing.length > 0 && texts.typing(state.typing)}
       </p>
       <Composer session={session} />
-      <Notices notices={state.notices} onDismiss={(key) => session.dismiss(key)} />
       <p className="visually-hidden" aria-live="polite">
         {state.heard !== undefined && (
           <span key={state.heardCount}>{texts.said(state.heard.userId, state.heard.text)}</span>

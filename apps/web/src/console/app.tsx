@@ -72,7 +72,7 @@ function Panels({ client }: { client: AdminClient }): ReactNode {
   const samples = useSamples(client, connected);
   return (
     <>
-      <ConnectionBanner state={state} onRetry={() => client.retryNow()} />
+      <ConnectionBanner state={state} waiting={texts.consoleWaiting} onRetry={() => client.retryNow()} />
       <div className="panels">
         <Figures samples={samples} stale={!connected} />
         <AnnounceForm client={client} connected={connected} />

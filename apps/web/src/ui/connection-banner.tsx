@@ -5,19 +5,21 @@ import { useSecondsUntil } from "./use-time.ts";
 
 interface BannerProps {
   readonly state: ConnectionState;
+  /** What is so while there is no connection. */
+  readonly waiting: string;
   readonly onRetry: () => void;
 }
 
 /** Says what the connection is doing whenever that is not simply "connected". */
-export function ConnectionBanner({ state, onRetry }: BannerProps): ReactNode {
+export function ConnectionBanner({ state, waiting, onRetry }: BannerProps): ReactNode {
   return (
     <output className="connection-banner" data-state={state.state}>
-      {bannerContent(state, onRetry)}
+      {bannerContent(state, waiting, onRetry)}
     </output>
   );
 }
 
-function bannerContent(state: ConnectionState, onRetry: () => void): ReactNode {
+function bannerContent(state: ConnectionState, waiting: string, onRetry: () => void): ReactNode {
   switch (state.state) {
     case "connected":
       return null;
@@ -26,7 +28,7 @@ function bannerContent(state: ConnectionState, onRetry: () => void): ReactNode {
     case "waiting":
       return (
         <>
-          <span>{texts.waiting}</span>
+          <span>{waiting}</span>
           <Countdown atMs={state.retryAtMs} />
           <button type="button" className="quiet-button" onClick={onRetry}>
             {texts.retryNow}

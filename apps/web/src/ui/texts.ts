@@ -27,6 +27,7 @@ export interface Texts {
   readonly connected: string;
   readonly offline: string;
   readonly waiting: string;
+  readonly consoleWaiting: string;
   readonly retriesIn: (seconds: number) => string;
   readonly retryNow: string;
   readonly ended: (reason: string) => string;
@@ -91,6 +92,7 @@ const english: Texts = {
   connected: "Connected",
   offline: "Offline",
   waiting: "The connection is lost. What you send is kept.",
+  consoleWaiting: "The connection to the node is lost.",
   retriesIn: (seconds) => (seconds === 0 ? "Trying again now" : `Next try in ${seconds} s`),
   retryNow: "Try now",
   ended: (reason) => `The connection has ended: ${reason}`,
@@ -163,6 +165,7 @@ const chinese: Texts = {
   connected: "已连接",
   offline: "离线",
   waiting: "连接已断开。你发送的消息会保留。",
+  consoleWaiting: "与节点的连接已断开。",
   retriesIn: (seconds) => (seconds === 0 ? "正在重试" : `${seconds} 秒后重试`),
   retryNow: "立即重试",
   ended: (reason) => `连接已结束：${reason}`,
