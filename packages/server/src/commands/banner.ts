@@ -21,7 +21,7 @@ export function renderBanner(content: BannerContent): readonly string[] {
     "",
     `├─ Chat     ${publicUrl}/`,
     `├─ Admin    ${content.adminLink}`,
-    "│           works once, within 10 minutes; another: parley token --admin",
+    "│           works once, within 10 minutes; another: npm run -s parley -- token --admin",
     `├─ API      ${internalUrl}/api/v1  (described by ${internalUrl}/api/openapi.json)`,
     `└─ Metrics  ${internalUrl}/metrics`,
     "",

@@ -76,7 +76,7 @@ describe("help", () => {
     async (words) => {
       const { code, output } = await parley(words);
       expect(code).toBe(0);
-      expect(output).toContain("parley token --admin");
+      expect(output).toContain("token --admin");
       expect(output).not.toContain("parley room");
     },
   );
