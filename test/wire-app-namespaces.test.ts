@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import type { Namespace } from "socket.io";
 import { Manager, type Socket } from "socket.io-client";
 import { describe, expect, test } from "vitest";
 import { type AppNamespaces, createAppNamespaces } from "../packages/server/src/gateway/app-namespaces.ts";
@@ -7,6 +6,8 @@ import { type EchoServer, startEchoServer } from "./support/echo-gateway.ts";
 import { RawWebSocket } from "./support/raw-client.ts";
 
 // An app's own Socket.IO namespaces, as its code was written for a Socket.IO server, on connections that use `/` too.
+
+type Namespace = ReturnType<AppNamespaces["io"]["of"]>;
 
 interface AppServer extends AsyncDisposable {
   readonly echo: EchoServer;

@@ -202,6 +202,21 @@ describe("origins", () => {
   });
 });
 
+test("[WIRE-1] in development, pages of this very machine are let in from any port, and no others", async () => {
+  await using server = await startEchoServer({ settings: { origins: [], localOrigins: true } });
+  const statuses = new Map<string, number>();
+  for (const origin of [
+    "http://localhost:5173",
+    "http://[::1]:1",
+    "https://127.0.0.1",
+    "http://localhost.evil.example",
+  ]) {
+    const { status } = await rawRequest(server.port, "EIO=4&transport=polling", { headers: { origin } });
+    statuses.set(origin, status);
+  }
+  expect([...statuses.values()]).toEqual([200, 200, 200, 403]);
+});
+
 describe("servers", () => {
   test("[WIRE-1] a server may offer some namespaces alone", async () => {
     await using server = await startEchoServer({ scope: ["/admin"] });
