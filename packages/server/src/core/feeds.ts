@@ -181,7 +181,7 @@ export class Feeds {
   #resume(subscriber: Subscriber): void {
     if (subscriber.feed === null) return;
     subscriber.state = "live";
-    subscriber.session.due.push(subscriber);
+    subscriber.session.addDue(subscriber);
     this.flusher.sessionDue(subscriber.session);
   }
 

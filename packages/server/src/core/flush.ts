@@ -86,7 +86,7 @@ export class Flusher {
       const subscriber = subscribers[index];
       if (subscriber === undefined || subscriber.state !== "live" || subscriber.cursor >= feed.head) continue;
       const { session } = subscriber;
-      session.due.push(subscriber);
+      session.addDue(subscriber);
       if (session.queued) continue;
       session.queued = true;
       this.#sessions.push(session);

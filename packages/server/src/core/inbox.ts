@@ -47,11 +47,14 @@ export class Inboxes {
   async follow(session: Session, from: Position | undefined): Promise<void> {
     const log = inboxOf(session.user.tenant, session.user.id);
     const subscriber = session.add(log, unborn, 0);
+    // Why: until it is known to have arrived, the next connection gets it once more.
+    subscriber.confirms = true;
+    const known = this.#arrived.get(log);
     // Why: an entry that is committed during the read must not be overlooked, nor delivered from a wrong place.
     const placing = { woken: false };
     this.#placing.set(subscriber, placing);
     const { state, position } = await this.#ask(log).finally(() => this.#placing.delete(subscriber));
-    const begin = from ?? position;
+    const begin = from ?? furthest(state?.epoch, [position, known, this.#arrived.get(log)]);
     subscriber.epoch = state?.epoch ?? unborn;
     subscriber.cursor = state === undefined || begin?.epoch !== state.epoch ? 0 : Math.min(begin.seq, state.head);
     if (placing.woken || (state !== undefined && state.head > subscriber.cursor)) await this.#subscribe(subscriber);
@@ -163,6 +166,15 @@ export class Inboxes {
       }
     }
   }
+}
+
+/** Of positions in this life of the log. What has arrived may be known here and not yet be in the store. */
+function furthest(epoch: string | undefined, positions: readonly (Position | undefined)[]): Position | undefined {
+  let best: Position | undefined;
+  for (const position of positions) {
+    if (position?.epoch === epoch && position !== undefined && position.seq > (best?.seq ?? -1)) best = position;
+  }
+  return best;
 }
 
 type InboxAnswer = Awaited<ReturnType<Store["inboxes"]>>[number];

@@ -159,7 +159,7 @@ export class Rooms {
       this.#feeds.unsubscribe(subscriber);
       this.#exit(subscriber, true);
     }
-    session.subscribers.length = 0;
+    session.subscribers = [];
   }
 
   /** The latest page instead of what the subscriber cannot continue; `reason`: what it is told before, null for nothing. */

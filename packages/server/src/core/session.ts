@@ -19,6 +19,8 @@ interface RoomWaiter {
   resolve(fits: boolean): void;
 }
 
+const none: readonly Subscriber[] = [];
+
 /** Runs kept between two answered pings; at half of it the connection is pinged early, at all of it entries wait. */
 const runsMax = 1_024;
 
@@ -35,26 +37,26 @@ export class Session {
   user: User;
   connection: Connection | null = null;
   /** Rooms, the announcements and the inbox; few, so a list. */
-  readonly subscribers: Subscriber[] = [];
-  /** Subscribers that the present flush found something for. */
-  readonly due: Subscriber[] = [];
+  subscribers: readonly Subscriber[] = none;
   queued = false;
   /** Since when no connection serves it. */
   detachedAt = 0;
 
   readonly #events: SessionEvents;
   #unconfirmed: Unconfirmed | null = null;
-  #replies: Buffer[] = [];
+  #replies: Buffer[] | null = null;
   #replyBytes = 0;
-  #parkedNow = false;
+  #confirmNow = false;
   /** What the replies hold of logs, in order. */
-  #replyRuns: Run[] = [];
+  #replyRuns: Run[] | null = null;
   /** Pages that wait for room in the window; null nearly always. */
   #waitingForRoom: RoomWaiter[] | null = null;
   /** Room that was given to pages which are not among the replies yet. */
   #granted = 0;
   /** CONNECT was answered: entries may be written. */
   #open = false;
+  /** Subscribers that the next flush has something for. */
+  #due: Subscriber[] | null = null;
 
   constructor(identity: { id: string; pid: string | null; offsets: boolean; user: User }, events: SessionEvents) {
     this.id = identity.id;
@@ -71,13 +73,12 @@ export class Session {
   /** A new cursor for the log; an older one must have been removed. */
   add(log: LogId, epoch: string, cursor: Seq): Subscriber {
     const subscriber = new Subscriber(this, log, epoch, cursor);
-    this.subscribers.push(subscriber);
+    this.subscribers = [...this.subscribers, subscriber];
     return subscriber;
   }
 
   remove(subscriber: Subscriber): void {
-    const at = this.subscribers.indexOf(subscriber);
-    if (at >= 0) this.subscribers.splice(at, 1);
+    this.subscribers = this.subscribers.filter((other) => other !== subscriber);
   }
 
   /** The connection that serves the session from now on. Nothing is written before `open`. */
@@ -87,7 +88,7 @@ export class Session {
 
   open(): void {
     this.#open = true;
-    for (const subscriber of this.subscribers) if (subscriber.state === "live") this.due.push(subscriber);
+    for (const subscriber of this.subscribers) if (subscriber.state === "live") this.addDue(subscriber);
     this.#events.onDue(this);
   }
 
@@ -95,18 +96,25 @@ export class Session {
   disconnect(): void {
     this.connection = null;
     this.#open = false;
-    this.#replies = [];
+    this.#replies = null;
     this.#replyBytes = 0;
-    this.due.length = 0;
+    this.#due = null;
     // Why: what was never written is lacking for certain.
     this.#recordReplies();
     this.#grantRoom();
   }
 
+  /** The next flush looks at the subscriber. */
+  addDue(subscriber: Subscriber): void {
+    if (this.#due === null) this.#due = [subscriber];
+    else this.#due.push(subscriber);
+  }
+
   /** A reply or signal, written at the next flush before the entries that are due by then. Lost without a connection. */
   emit(frame: Buffer): void {
     if (this.connection === null) return;
-    this.#replies.push(frame);
+    if (this.#replies === null) this.#replies = [frame];
+    else this.#replies.push(frame);
     this.#replyBytes += frame.length;
     if (this.#open) this.#events.onDue(this);
   }
@@ -160,12 +168,12 @@ export class Session {
 
   /** A history page is among the replies: it ends at `to`. */
   wroteHistory(subscriber: Subscriber, to: Seq, page: number): void {
-    this.#replyRuns.push({ subscriber, from: fromHistory, to, page });
+    this.#addReplyRun({ subscriber, from: fromHistory, to, page });
   }
 
   /** Whether this very page may be on its way already: then its offset would say nothing. */
   holdsPage(log: LogId, page: number): boolean {
-    const waiting = this.#replyRuns.some((run) => run.subscriber.log === log && run.page === page);
+    const waiting = this.#replyRuns?.some((run) => run.subscriber.log === log && run.page === page) ?? false;
     return waiting || (this.#unconfirmed?.holdsPage(log, page) ?? false);
   }
 
@@ -174,22 +182,23 @@ export class Session {
     this.queued = false;
     const { connection } = this;
     if (connection === null || !this.#open) {
-      this.due.length = 0;
+      this.#due = null;
       return;
     }
-    const frames = this.#replies;
+    const frames = this.#replies ?? [];
+    const due = this.#due ?? none;
+    this.#due = null;
     let bytes = this.#replyBytes;
-    this.#replies = [];
+    this.#replies = null;
     this.#replyBytes = 0;
     this.#granted = 0;
     this.#recordReplies();
-    for (const subscriber of this.due) bytes += this.#take(subscriber, frames, connection.free() - bytes);
-    this.due.length = 0;
+    for (const subscriber of due) bytes += this.#take(subscriber, frames, connection.free() - bytes);
     if (frames.length > 0) connection.write(frames);
     // Why only now: a ping must follow what it is to confirm.
     const runsMany = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2;
-    if (this.#parkedNow || runsMany) connection.confirm();
-    this.#parkedNow = false;
+    if (this.#confirmNow || runsMany) connection.confirm();
+    this.#confirmNow = false;
   }
 
   /** Frames of a page that was read from the store, written with this turn's flush. False when the window is too full for it. */
@@ -197,7 +206,7 @@ export class Session {
     const { connection } = this;
     if (connection === null || !this.#open || this.free() < frames.length) return false;
     this.emit(frames);
-    this.#replyRuns.push({ subscriber, from: subscriber.cursor, to, page: pageOf(subscriber) });
+    this.#addReplyRun({ subscriber, from: subscriber.cursor, to, page: pageOf(subscriber) });
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
     return true;
@@ -220,7 +229,7 @@ export class Session {
           return bytes;
         case "full":
           subscriber.state = "parked";
-          this.#parkedNow = true;
+          this.#confirmNow = true;
           return bytes;
         case "behind":
           subscriber.state = "catching_up";
@@ -242,15 +251,21 @@ export class Session {
     subscriber.cursor = to;
   }
 
+  #addReplyRun(run: Run): void {
+    if (this.#replyRuns === null) this.#replyRuns = [run];
+    else this.#replyRuns.push(run);
+  }
+
   #recordReplies(): void {
-    if (this.#replyRuns.length === 0) return;
+    if (this.#replyRuns === null) return;
     for (const { subscriber, from, to, page } of this.#replyRuns) this.#wrote(subscriber, from, to, page);
-    this.#replyRuns = [];
+    this.#replyRuns = null;
   }
 
   #wrote(subscriber: Subscriber, from: Seq, to: Seq, page: number | null): void {
     this.#unconfirmed ??= new Unconfirmed();
     this.#unconfirmed.wrote(subscriber, from, to, page);
+    if (subscriber.confirms) this.#confirmNow = true;
   }
 
   onPinged(): void {
@@ -269,7 +284,7 @@ export class Session {
     for (const subscriber of this.subscribers) {
       if (subscriber.state !== "parked") continue;
       subscriber.state = "live";
-      this.due.push(subscriber);
+      this.addDue(subscriber);
       woken = true;
     }
     if (woken) this.#events.onDue(this);

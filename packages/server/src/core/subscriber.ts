@@ -23,6 +23,8 @@ export class Subscriber {
   repeatsTo: Seq = 0;
   /** Counted in the room's presence. */
   present = false;
+  /** What is written for it is to be confirmed at once, by a ping behind it. */
+  confirms = false;
   /** Place in `feed.subscribers`, so that leaving is O(1). */
   index = -1;
 

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, createSecretKey } from "node:crypto";
 import { errors, type JWTHeaderParameters, jwtVerify } from "jose";
 import type { Config } from "../config.ts";
 import type { Clock } from "../core/clock.ts";
@@ -72,7 +72,8 @@ function findMisshape(token: unknown): AuthenticationRefusal | undefined {
 }
 
 function createKeyFinder(auth: Config["auth"], clock: Clock, { onKeysFailure }: TokenVerifierOptions) {
-  const secret = auth.secret === undefined ? undefined : Buffer.from(auth.secret);
+  // Why a key object: jose imports it once, and raw bytes at each verification.
+  const secret = auth.secret === undefined ? undefined : createSecretKey(Buffer.from(auth.secret));
   const remote: RemoteKeys | undefined =
     auth.jwksUrl === undefined
       ? undefined
