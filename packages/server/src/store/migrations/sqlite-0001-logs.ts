@@ -3,7 +3,8 @@
  *
  * - `log`: a deleted one has no name, and goes when its entries have been purged. Numbers are never used again.
  * - `entry`: every entry of a log, messages and others, which SQLite merges by `seq` from the two tables. An index of
- *   the messages among all entries would cost a second page for each append, half the speed when rooms are many.
+ *   the messages among all entries would cost a second page for each append, half the speed when rooms are many. (The
+ *   casts give the columns the same affinity on both sides, without which SQLite scans and sorts instead.)
  *   `data` is the present state; `edited_by` is the `seq` of the edit that a message's text comes from. Entries with
  *   `purged <= seq < floor` are no longer visible and wait to be deleted.
  * - `client_batch`, `client_id`, `client_segment`: see `client-ids.ts`.
@@ -50,9 +51,9 @@ CREATE TABLE other_entry (
   PRIMARY KEY (log, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE VIEW entry AS
-  SELECT log, seq, id, 'message' AS type, actor, at, v, client_id, edited_by, data FROM message
+  SELECT log, seq, id, CAST('message' AS TEXT) AS type, actor, at, v, client_id, edited_by, data FROM message
   UNION ALL
-  SELECT log, seq, id, type, actor, at, v, client_id, NULL AS edited_by, data FROM other_entry;
+  SELECT log, seq, id, type, actor, at, v, client_id, CAST(NULL AS INTEGER) AS edited_by, data FROM other_entry;
 
 CREATE TABLE journal (
   node TEXT NOT NULL,
