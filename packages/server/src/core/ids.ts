@@ -1,9 +1,30 @@
 import { randomBytes } from "node:crypto";
 import { v7 } from "uuid";
 
-/** Id of an entry: ascends with time within a process. */
+const randomBytesPerId = 16;
+const pooledIds = 256;
+let pool = Buffer.alloc(0);
+let lastMs = 0;
+let sequence = 0;
+
+/** Id of an entry (UUID version 7): ascends within a process, by its time and then by its sequence. */
 export function newEntryId(): string {
-  return v7();
+  const now = Date.now();
+  if (now > lastMs) {
+    lastMs = now;
+    sequence = 0;
+  } else {
+    sequence += 1;
+  }
+  return v7({ msecs: lastMs, seq: sequence, random: nextRandom() });
+}
+
+/** Why a pool: asking the system for each id was a twentieth of the work of a send. */
+function nextRandom(): Uint8Array {
+  if (pool.length === 0) pool = randomBytes(randomBytesPerId * pooledIds);
+  const random = pool.subarray(0, randomBytesPerId);
+  pool = pool.subarray(randomBytesPerId);
+  return random;
 }
 
 /** 120 random bits, for ids that let their holder in. 20 characters of base64url. */
