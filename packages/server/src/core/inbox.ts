@@ -53,11 +53,21 @@ export class Inboxes {
     // Why: an entry that is committed during the read must not be overlooked, nor delivered from a wrong place.
     const placing = { woken: false };
     this.#placing.set(subscriber, placing);
-    const { state, position } = await this.#ask(log).finally(() => this.#placing.delete(subscriber));
-    const begin = from ?? furthest(state?.epoch, [position, known, this.#arrived.get(log)]);
-    subscriber.epoch = state?.epoch ?? unborn;
-    subscriber.cursor = state === undefined || begin?.epoch !== state.epoch ? 0 : Math.min(begin.seq, state.head);
-    if (placing.woken || (state !== undefined && state.head > subscriber.cursor)) await this.#subscribe(subscriber);
+    let missed = false;
+    try {
+      const { state, position } = await this.#ask(log);
+      // A position in another life of the log says nothing.
+      const begin =
+        from !== undefined && from.epoch === state?.epoch
+          ? from
+          : furthest(state?.epoch, [position, known, this.#arrived.get(log)]);
+      subscriber.epoch = state?.epoch ?? unborn;
+      subscriber.cursor = state === undefined || begin === undefined ? 0 : Math.min(begin.seq, state.head);
+      missed = state !== undefined && state.head > subscriber.cursor;
+    } finally {
+      this.#placing.delete(subscriber);
+    }
+    if (placing.woken || missed) await this.#subscribe(subscriber);
   }
 
   /** A session that came back continues at its cursor. */
@@ -83,7 +93,7 @@ export class Inboxes {
     return roomOf(log).startsWith(inboxPrefix);
   }
 
-  /** An entry was committed to an inbox that has no feed here: it gets one when its user is here. */
+  /** An entry was committed to an inbox: those of the user's sessions that do not follow its feed begin to. */
   wake(log: LogId): void {
     const userId = roomOf(log).slice(inboxPrefix.length);
     for (const session of this.#sessions.of(tenantOf(log), userId)) {

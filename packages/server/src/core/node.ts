@@ -277,8 +277,11 @@ export class ParleyNode {
         if (this.inboxes.isInbox(subscriber.log)) this.inboxes.startOver(subscriber);
         else this.rooms.startOver(subscriber, reason);
       },
-      onAccepted: (feed: Parameters<Rooms["onAccepted"]>[0], _from: number, events: readonly string[]) =>
-        this.rooms.onAccepted(feed, events, (tenant, userId) => this.sessions.of(tenant, userId)),
+      onAccepted: (feed: Parameters<Rooms["onAccepted"]>[0], _from: number, events: readonly string[]) => {
+        // Why: a feed lingers after its last subscriber; a session that came since stands at its head, outside of it.
+        if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
+        else this.rooms.onAccepted(feed, events, (tenant, userId) => this.sessions.of(tenant, userId));
+      },
       onUnfollowed: (log: LogId) => {
         if (this.inboxes.isInbox(log)) this.inboxes.wake(log);
       },
