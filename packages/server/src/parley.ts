@@ -69,11 +69,11 @@ export interface Parley extends Omit<Operations, PositionalOperations>, AsyncDis
    */
   readonly io: SocketIoServer;
   /** Durable: a user who is offline gets `event` on return, once. */
-  notifyUser(userId: string, event: string, data: JsonValue, options?: WriteOptions): Promise<Committed>;
+  readonly notifyUser: (userId: string, event: string, data: JsonValue, options?: WriteOptions) => Promise<Committed>;
   /** Appends the app's own event to a room; its subscribers get `event` with `data`, then `{id, seq, at}`. */
-  publish(roomId: string, event: string, data: JsonValue, options?: WriteOptions): Promise<Committed>;
+  readonly publish: (roomId: string, event: string, data: JsonValue, options?: WriteOptions) => Promise<Committed>;
   /** To every client of the tenant, as `announcement`. */
-  announce(message: JsonValue, options?: WriteOptions): Promise<Committed>;
+  readonly announce: (message: JsonValue, options?: WriteOptions) => Promise<Committed>;
   readonly access: {
     /** The app's policy would answer otherwise now: asked again at once for this user, in this room or in all. */
     changed(userId: string, roomId?: string, options?: { readonly tenant?: string }): Promise<void>;
