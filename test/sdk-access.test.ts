@@ -1,6 +1,9 @@
 import { connect, connectAdmin, type ConnectOptions } from "@parley/client";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { DevelopmentServer } from "./support/development-server.ts";
+
+// Each test starts a node of its own, some a few times.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 60_000 });
 
 // Quick, because a test waits for each try.
 const backoff = { minMs: 20, maxMs: 200 };

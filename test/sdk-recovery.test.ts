@@ -1,6 +1,9 @@
 import { type Client, connect, type ConnectOptions, type Message, type SendOutcome } from "@parley/client";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { DevelopmentServer } from "./support/development-server.ts";
+
+// Each test starts a node of its own, some a few times.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 60_000 });
 
 const roomId = "room-123";
 // Quick, because a test waits for each try.
@@ -52,7 +55,7 @@ describe.each([["websocket"], ["polling"]] as const)("over %s", (transport) => {
     await expect.poll(() => received.length).toBe(texts.length);
     expect(received.map(({ text }) => text)).toEqual(texts);
     expect(received.map(({ seq }) => seq)).toEqual(texts.map((_, index) => index + 1));
-  }, 120_000);
+  });
 });
 
 test("[LOG-3] a message that was written while the node was dead is sent once when it is back", async () => {
@@ -65,7 +68,7 @@ test("[LOG-3] a message that was written while the node was dead is sent once wh
   expect(await outcome).toMatchObject({ status: "sent", seq: 1 });
   const { messages } = await alice.room(roomId).history();
   expect(messages).toMatchObject([{ text: "written in the dark", clientId, userId: "alice" }]);
-}, 60_000);
+});
 
 test("[FEED-1] a client that missed more than a page catches up without a gap", async () => {
   await using server = await DevelopmentServer.start();
@@ -81,7 +84,7 @@ test("[FEED-1] a client that missed more than a page catches up without a gap", 
   alice.retryNow();
   await expect.poll(() => received.length, { timeout: 20_000 }).toBe(701);
   expect(received.map(({ seq }) => seq)).toEqual(Array.from({ length: 701 }, (_, index) => index + 1));
-}, 90_000);
+});
 
 test("history is read page by page to its beginning", async () => {
   await using server = await DevelopmentServer.start();
@@ -134,7 +137,7 @@ test("what the app tells a user comes once, also when the user was away", async 
   await server.start();
   await server.post("/users/alice/notify", { event: "invoice_paid", data: "again" });
   expect(await second).toMatchObject({ name: "invoice_paid", data: "again", seq: 2 });
-}, 60_000);
+});
 
 test("[REC-1] an announcement that was made while a client was away is not missed, though it had heard none before", async () => {
   await using server = await DevelopmentServer.start();
@@ -146,7 +149,7 @@ test("[REC-1] an announcement that was made while a client was away is not misse
   await server.post("/announce", { message: "maintenance at noon" });
   alice.retryNow();
   expect(await heard).toMatchObject({ message: "maintenance at noon", seq: 1 });
-}, 60_000);
+});
 
 test("who comes, types and leaves is told, and the app's own events arrive", async () => {
   await using server = await DevelopmentServer.start();

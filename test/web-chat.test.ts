@@ -1,7 +1,10 @@
 import type { Locator, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
 import { DevelopmentServer } from "./support/development-server.ts";
+
+// Each test starts a node of its own, some a few times.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 60_000 });
 
 const phone = { viewport: { width: 390, height: 844 }, hasTouch: true };
 let browser: TestBrowser;
@@ -86,7 +89,7 @@ test("[REC-1] [LOG-3] while the node is dead the page says so and keeps what is 
   await alice.frame.getByText("The connection is lost").waitFor({ state: "hidden" });
   expect([await alice.message("").count(), await bob.message("").count()]).toEqual([2, 2]);
   expect(complaints).toEqual([]);
-}, 60_000);
+});
 
 test("a message that was not sent survives a reload", async () => {
   await using server = await DevelopmentServer.start();
@@ -100,7 +103,7 @@ test("a message that was not sent survives a reload", async () => {
   await bob.message("kept over the reload").waitFor();
   expect(await bob.field.inputValue()).toBe("a draft");
   expect(await alice.message("kept over the reload").count()).toBe(1);
-}, 60_000);
+});
 
 test("earlier messages come in above without moving what is read, back to the beginning", async () => {
   await using server = await DevelopmentServer.start();
@@ -118,7 +121,7 @@ test("earlier messages come in above without moving what is read, back to the be
   await alice.frame.getByRole("button", { name: "To the latest message" }).click();
   await page.waitForFunction(isAtEnd, await scroller.elementHandle());
   await alice.frame.getByRole("button", { name: "To the latest message" }).waitFor({ state: "hidden" });
-}, 60_000);
+});
 
 /** Scrolls up by most of a page; gives how far a row that was in sight moved by itself in the half second after. */
 async function scrollUpAndWatch(scroller: Element): Promise<number> {

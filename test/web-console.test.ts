@@ -1,6 +1,9 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
 import { DevelopmentServer } from "./support/development-server.ts";
+
+// Each test starts a node of its own, some a few times.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 60_000 });
 
 let browser: TestBrowser;
 beforeAll(async () => {
