@@ -4,6 +4,7 @@ interface Timer {
   readonly dueAt: number;
   readonly order: number;
   readonly callback: () => void;
+  cancelled: boolean;
 }
 
 /**
@@ -14,7 +15,8 @@ interface Timer {
 export class SimulatedClock implements Clock {
   #now: number;
   #order = 0;
-  #timers = new Set<Timer>();
+  readonly #timers = new TimerHeap();
+  #waiting = 0;
   #immediates: (() => void)[] = [];
   readonly #startedAt: number;
 
@@ -33,10 +35,12 @@ export class SimulatedClock implements Clock {
   }
 
   after(ms: number, callback: () => void): () => void {
-    const timer: Timer = { dueAt: this.#now + Math.max(0, ms), order: this.#order++, callback };
-    this.#timers.add(timer);
+    const timer: Timer = { dueAt: this.#now + Math.max(0, ms), order: this.#order++, callback, cancelled: false };
+    this.#timers.push(timer);
+    this.#waiting += 1;
     return () => {
-      this.#timers.delete(timer);
+      if (!timer.cancelled) this.#waiting -= 1;
+      timer.cancelled = true;
     };
   }
 
@@ -46,7 +50,7 @@ export class SimulatedClock implements Clock {
 
   /** Timers that wait: a test that expects nothing left behind compares it with 0. */
   get waiting(): number {
-    return this.#timers.size;
+    return this.#waiting;
   }
 
   /** One turn: microtasks, what `immediate` had queued, microtasks. Time stands still. */
@@ -74,7 +78,6 @@ export class SimulatedClock implements Clock {
     const until = this.#now + ms;
     await this.settle();
     for (let timer = this.#nextDue(until); timer !== null; timer = this.#nextDue(until)) {
-      this.#timers.delete(timer);
       this.#now = Math.max(this.#now, timer.dueAt);
       timer.callback();
       await this.settle();
@@ -88,16 +91,60 @@ export class SimulatedClock implements Clock {
     await this.advance(0);
   }
 
+  /** Takes out what is due next; fired timers count as cancelled, so that a late cancel changes nothing. */
   #nextDue(until: number): Timer | null {
-    let next: Timer | null = null;
-    for (const timer of this.#timers) {
-      if (timer.dueAt > until) continue;
-      if (next === null || timer.dueAt < next.dueAt || (timer.dueAt === next.dueAt && timer.order < next.order)) {
-        next = timer;
-      }
+    for (let next = this.#timers.first; next !== undefined && next.dueAt <= until; next = this.#timers.first) {
+      this.#timers.pop();
+      if (next.cancelled) continue;
+      next.cancelled = true;
+      this.#waiting -= 1;
+      return next;
     }
-    return next;
+    return null;
   }
+}
+
+/** Timers by due time, then by the order they were set. */
+class TimerHeap {
+  readonly #heap: Timer[] = [];
+
+  get first(): Timer | undefined {
+    return this.#heap[0];
+  }
+
+  push(timer: Timer): void {
+    const heap = this.#heap;
+    let at = heap.length;
+    for (; at > 0; ) {
+      const up = (at - 1) >> 1;
+      const parent = heap[up];
+      if (parent === undefined || isBefore(parent, timer)) break;
+      heap[at] = parent;
+      at = up;
+    }
+    heap[at] = timer;
+  }
+
+  pop(): void {
+    const heap = this.#heap;
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      const left = heap[2 * at + 1];
+      const right = heap[2 * at + 2];
+      const isRight = left !== undefined && right !== undefined && isBefore(right, left);
+      const child = isRight ? right : left;
+      if (child === undefined || isBefore(last, child)) break;
+      heap[at] = child;
+      at = 2 * at + (isRight ? 2 : 1);
+    }
+    heap[at] = last;
+  }
+}
+
+function isBefore(one: Timer, other: Timer): boolean {
+  return one.dueAt === other.dueAt ? one.order < other.order : one.dueAt < other.dueAt;
 }
 
 // Why not `setImmediate`: hundreds of seeds must run in seconds. Promise chains deeper than this settle in later turns.
