@@ -66,7 +66,8 @@ export class PollingTransport implements Transport {
     this.#flushQueued = true;
     this.#shared.clock.immediate(() => {
       this.#flushQueued = false;
-      if (this.#owner !== null && this.#unfetched.length > 0) this.#flush();
+      // Why asked again: the GET may have been answered meanwhile, when a probe released it.
+      if (this.#owner !== null && this.#poll !== null && this.#unfetched.length > 0) this.#flush();
     });
   }
 
