@@ -104,6 +104,40 @@ describe("the folder of a store", () => {
   });
 });
 
+describe("what is trimmed or deleted", () => {
+  test("leaves the file, in the background, and the room it took is used again", async () => {
+    await using folder = await createTemporaryFolder();
+    await using store = await openStore(folder.path);
+    const writer = new Writer(store);
+    const other = logId("default", "room-2");
+    for (let batch = 0; batch < 6; batch++) {
+      await writer.append(
+        ...Array.from({ length: 1_000 }, () => append("x".repeat(100), { log: batch % 2 === 0 ? room : other })),
+      );
+    }
+    await store.trim(room, 2_501);
+    await store.deleteRoom(other);
+    using reader = new DatabaseSync(path.join(folder.path, "parley.db"));
+    const rows = (): unknown => reader.prepare("SELECT count(*) AS rows FROM message").get()?.["rows"];
+    expect(await eventually("500 rows", () => (rows() === 500 ? 500 : undefined))).toBe(500);
+    expect(reader.prepare("SELECT name, head, floor, purged FROM log").all()).toEqual([
+      { name: room, head: 3_000, floor: 2_501, purged: 2_501 },
+    ]);
+    expect(await entriesAfter(store, room, 0)).toHaveLength(500);
+    expect(await store.states([other])).toEqual([undefined]);
+  });
+
+  test("leaves the file with the append that pushed it below the floor", async () => {
+    await using folder = await createTemporaryFolder();
+    await using store = await openStore(folder.path);
+    const writer = new Writer(store);
+    await store.putRoom({ log: room, access: "public", retainEntriesMax: 10, createdAt: 0 });
+    for (let batch = 0; batch < 20; batch++) await writer.append(append("x"), append("y"), append("z"));
+    using reader = new DatabaseSync(path.join(folder.path, "parley.db"));
+    expect(reader.prepare("SELECT count(*) AS rows FROM message").get()).toEqual({ rows: 10 });
+  });
+});
+
 describe("backup and restore", () => {
   test("[LOG-1] a copy of a store that is written to meanwhile holds all that was acknowledged, as of one commit", async () => {
     await using folder = await createTemporaryFolder();

@@ -48,7 +48,7 @@ export class MemoryStore implements Store {
   readonly #backups = new Map<string, MemoryTables>();
   #tables = new MemoryTables();
   #down = false;
-  /** Pages, states and rows read, by method: for tests that bound the reads of their subject. */
+  /** Calls that reached the store, by method: for tests that bound what their subject asks. */
   readonly calls = new Map<string, number>();
 
   constructor(options: MemoryStoreOptions) {

@@ -1,5 +1,5 @@
-/** System calls to trace for `unsyncedAcknowledgements`: what writes to files and sockets, and what syncs files. */
-export const tracedCalls = "fsync,fdatasync,write,writev,pwrite64,pwritev,sendto,sendmsg";
+// What writes to files and sockets, and what syncs files.
+const tracedCalls = "fsync,fdatasync,write,writev,pwrite64,pwritev,sendto,sendmsg";
 
 /**
  * The command that runs a program under strace, which writes what `parseTrace` reads to `traceFile`. All threads are

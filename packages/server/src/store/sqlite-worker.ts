@@ -67,14 +67,24 @@ function answer(database: SqliteDatabase, request: Request): void {
   }
 }
 
+let isPurging = false;
+
 /** Deletes what lies below the floors, a little in each turn so that requests come between. */
+function startPurging(database: SqliteDatabase): void {
+  if (isPurging) return;
+  isPurging = true;
+  setImmediate(purge, database);
+}
+
 function purge(database: SqliteDatabase): void {
   try {
-    if (database.purgeSome()) setImmediate(purge, database);
+    isPurging = database.purgeSome();
   } catch (error) {
     if (isFatal(error)) process.exit(1);
     // A full disk or a lock: the next request that leaves something to delete tries again.
+    isPurging = false;
   }
+  if (isPurging) setImmediate(purge, database);
 }
 
 const purgedAfter: ReadonlySet<Method> = new Set<Method>(["trim", "putRoom", "deleteRoom"]);
@@ -88,9 +98,9 @@ function serve(): void {
       process.exit(0);
     }
     answer(database, message);
-    if (purgedAfter.has(message.method)) setImmediate(purge, database);
+    if (purgedAfter.has(message.method)) startPurging(database);
   });
-  purge(database);
+  startPurging(database);
   tell({ type: "opened" });
 }
 
