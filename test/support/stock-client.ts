@@ -35,22 +35,34 @@ const offsetForm = /^(.+):([A-Za-z0-9._-]+):(\d+)(?:\/\d+)?$/s;
 export class StockClient implements Disposable {
   readonly socket: Socket;
   readonly welcomes: Welcome[] = [];
+  /** How often it lost its connection. */
+  losses = 0;
   /** Of the rooms joined, by name. */
   readonly transcripts = new Map<string, Transcript>();
   /** Texts of messages by room, pages left out. */
   readonly texts = new Map<string, string[]>();
   /** Where it stands in each room, by the offsets of what it got. */
   readonly positions: Record<string, Position> = {};
+  /** Names of all events that came, in order. */
+  readonly events: string[] = [];
   readonly #listeners = new Set<() => void>();
 
   constructor(url: string, options: Partial<ManagerOptions & SocketOptions> = {}) {
     this.socket = io(url, { forceNew: true, reconnectionDelay: 1, reconnectionDelayMax: 50, ...options });
     const { socket } = this;
     socket.on("connect", () => {
-      this.welcomes.push({ id: socket.id ?? "", recovered: socket.recovered });
+      this.welcomes.push({ id: socket.id ?? "", recovered: socket.recovered === true });
       this.#notify();
     });
-    socket.on("disconnect", () => this.#notify());
+    socket.on("disconnect", () => {
+      this.losses += 1;
+      this.#notify();
+    });
+    socket.onAny((event: string) => {
+      this.events.push(event);
+      // Why later: `onAny` listeners come before those of the event.
+      queueMicrotask(() => this.#notify());
+    });
     socket.on("room_history", (messages: readonly { roomId: string; seq: number }[], offset: string) => {
       const { room, position } = parseOffset(offset);
       this.positions[room] = position;
@@ -101,6 +113,12 @@ export class StockClient implements Disposable {
   /** Resolves when it has been welcomed so many times. */
   welcomed(times: number): Promise<void> {
     return this.until(`${times} connections`, () => this.welcomes.length >= times);
+  }
+
+  /** Resolves when the connection has left polling behind. */
+  async upgraded(): Promise<void> {
+    const { engine } = this.socket.io;
+    if (engine.transport.name !== "websocket") await new Promise((resolve) => engine.once("upgrade", resolve));
   }
 
   /** Errors: rejects when the server does not answer in 20 s. */
