@@ -8,27 +8,36 @@ export interface RateLimits {
   readonly perUserBurst: number;
 }
 
-/** A bucket that refills steadily up to `burst`; each request takes one. */
+/** Parts of a token, so that a bucket is two small integers. */
+const partsPerToken = 1_000;
+const sweepMs = 10_000;
+
+/** A bucket that refills steadily up to `burst`; each request takes one. `now`: milliseconds of a clock that never jumps. */
 export class TokenBucket {
-  #tokens: number;
+  #parts: number;
   #at: number;
 
   constructor(burst: number, now: number) {
-    this.#tokens = burst;
-    this.#at = now;
+    this.#parts = burst * partsPerToken;
+    this.#at = Math.trunc(now);
   }
 
   /** 0 when the request may pass, else milliseconds until the next may. */
   take(now: number, perSecond: number, burst: number): number {
-    this.#tokens = Math.min(burst, this.#tokens + ((now - this.#at) * perSecond) / 1_000);
-    this.#at = now;
-    if (this.#tokens < 1) return Math.ceil(((1 - this.#tokens) * 1_000) / perSecond);
-    this.#tokens -= 1;
+    this.#parts = this.#refilled(now, perSecond, burst);
+    this.#at = Math.trunc(now);
+    if (this.#parts < partsPerToken) return Math.ceil((partsPerToken - this.#parts) / perSecond);
+    this.#parts -= partsPerToken;
     return 0;
   }
 
   full(now: number, perSecond: number, burst: number): boolean {
-    return this.#tokens + ((now - this.#at) * perSecond) / 1_000 >= burst;
+    return this.#refilled(now, perSecond, burst) >= burst * partsPerToken;
+  }
+
+  #refilled(now: number, perSecond: number, burst: number): number {
+    // A token a second is a part a millisecond.
+    return Math.min(burst * partsPerToken, this.#parts + (Math.trunc(now) - this.#at) * perSecond);
   }
 }
 
@@ -37,29 +46,35 @@ export class UserRates {
   readonly #clock: Clock;
   readonly #limits: RateLimits;
   readonly #buckets = new Map<string, TokenBucket>();
-  #sweptAt = 0;
+  #sweeping = false;
 
   constructor(clock: Clock, limits: RateLimits) {
     this.#clock = clock;
     this.#limits = limits;
   }
 
+  /** As `TokenBucket.take`, for all connections of a user. */
   take(user: string): number {
     const now = this.#clock.monotonic();
-    this.#sweep(now);
     let bucket = this.#buckets.get(user);
     if (bucket === undefined) {
       bucket = new TokenBucket(this.#limits.perUserBurst, now);
       this.#buckets.set(user, bucket);
+      this.#sweepLater();
     }
     return bucket.take(now, this.#limits.perUserPerSecond, this.#limits.perUserBurst);
   }
 
-  #sweep(now: number): void {
-    if (now - this.#sweptAt < 10_000) return;
-    this.#sweptAt = now;
-    for (const [user, bucket] of this.#buckets) {
-      if (bucket.full(now, this.#limits.perUserPerSecond, this.#limits.perUserBurst)) this.#buckets.delete(user);
-    }
+  #sweepLater(): void {
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    this.#clock.after(sweepMs, () => {
+      this.#sweeping = false;
+      const now = this.#clock.monotonic();
+      for (const [user, bucket] of this.#buckets) {
+        if (bucket.full(now, this.#limits.perUserPerSecond, this.#limits.perUserBurst)) this.#buckets.delete(user);
+      }
+      if (this.#buckets.size > 0) this.#sweepLater();
+    });
   }
 }
