@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Server as HttpServer } from "node:http";
 import path from "node:path";
 import type { Server as SocketIoServer } from "socket.io";
+import type { Bus } from "./bus/bus.ts";
 import { localBus } from "./bus/local.ts";
 import type { RunningNode } from "./commands/command.ts";
 import { readVersion } from "./commands/version.ts";
@@ -69,9 +70,7 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
     }),
   );
   const bus = opening.use(localBus());
-  const openRooms = new Set<LogId>(config.mode === "development" ? [logId(defaultTenant, developmentRoom)] : []);
-  const policy = options.access === undefined ? storedMemberships(store, openRooms) : ownPolicy(options.access, roomOf);
-  const node = new ParleyNode({ id: randomUUID(), store, bus, clock, policy, openRooms, limits: nodeLimits(config) });
+  const node = createNode(config, options, store, bus);
   opening.defer(startMaintenance(store, clock, config.clientIdKeepDays));
   opening.defer(() => node.stop());
   await node.start();
@@ -113,6 +112,20 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+function createNode(config: Config, { access, log }: NodeOptions, store: Store, bus: Bus): ParleyNode {
+  const openRooms = new Set<LogId>(config.mode === "development" ? [logId(defaultTenant, developmentRoom)] : []);
+  return new ParleyNode({
+    id: randomUUID(),
+    store,
+    bus,
+    clock: systemClock,
+    policy: access === undefined ? storedMemberships(store, openRooms) : ownPolicy(access, roomOf),
+    openRooms,
+    limits: nodeLimits(config),
+    onAccessFailure: (error) => log.warn({ error }, "access_failed"),
+  });
 }
 
 interface EdgeParts {

@@ -19,16 +19,20 @@ export interface AccessQuestion {
 }
 
 /**
- * Port: who may do what. Asked in batches, one per turn of the event loop at most; answers in the order of the
- * questions. A policy that rejects or takes longer than `accessTimeoutMs` means: refused, and worth asking again.
+ * Port: who may do what. Asked in batches, once per turn of the event loop or as often as `questionsMax` needs; answers
+ * in the order of the questions. A policy that rejects or takes longer than `accessTimeoutMs` means: refused, and worth
+ * asking again.
  */
 export interface AccessPolicy {
+  /** Questions of one call. */
+  readonly questionsMax: number;
   check(questions: readonly AccessQuestion[]): Promise<readonly Rights[]>;
 }
 
 /** Memberships in the store. `openRooms` (development) are open to every user of their tenant. */
 export function storedMemberships(store: Store, openRooms: ReadonlySet<LogId> = new Set()): AccessPolicy {
   return {
+    questionsMax: 1_000,
     async check(questions) {
       const states = await store.memberships(questions.map(({ user, log }) => ({ log, userId: user.id })));
       return questions.map(({ user, log }, index) => {
@@ -49,18 +53,16 @@ export type AccessFunction = (question: {
 }) => Promise<boolean | Partial<Rights>> | boolean | Partial<Rights>;
 
 export function ownPolicy(ask: AccessFunction, roomOf: (log: LogId) => string): AccessPolicy {
-  return {
-    check: (questions) =>
-      Promise.all(
-        questions.map(async ({ user, log }) => {
-          const answer = await ask({ user, roomId: roomOf(log) });
-          if (typeof answer === "boolean") return { read: answer, send: answer, role: null };
-          return answer.read === true
-            ? { read: true, send: answer.send === true, role: answer.role ?? null }
-            : noRights;
-        }),
-      ),
+  const answer = async ({ user, log }: AccessQuestion): Promise<Rights> => {
+    const given = await ask({ user, roomId: roomOf(log) });
+    if (typeof given === "boolean") return { read: given, send: given, role: null };
+    // Why: an app in JavaScript may have forgotten its `return`.
+    if (typeof given !== "object" || given === null)
+      throw new TypeError("access gave neither true nor false nor rights");
+    return given.read === true ? { read: true, send: given.send === true, role: given.role ?? null } : noRights;
   };
+  // Why one at a time: a question that fails, or is answered late, must not be another user's refusal.
+  return { questionsMax: 1, check: (questions) => Promise.all(questions.map(answer)) };
 }
 
 export interface AccessLimits {
@@ -73,6 +75,14 @@ export interface AccessLimits {
 interface Answer {
   readonly rights: Rights;
   readonly until: Millis;
+  /** The user's as it was asked: another token of the same user may give other roles. */
+  readonly roles: readonly string[];
+}
+
+/** A question that is on its way. */
+interface Asked {
+  readonly promise: Promise<Rights>;
+  readonly roles: readonly string[];
 }
 
 interface Question extends AccessQuestion {
@@ -81,30 +91,32 @@ interface Question extends AccessQuestion {
   readonly reject: (error: Error) => void;
 }
 
-/** Questions of one policy call. */
-const questionsMax = 1_000;
-
 /** Asks the policy, many questions at once, and remembers its answers for a while. */
 export class Access {
   readonly #policy: AccessPolicy;
   readonly #clock: Clock;
   readonly #limits: AccessLimits;
+  readonly #onFailure: (error: unknown) => void;
   /** By user and log; the oldest answer goes first. */
   readonly #answers = new Map<string, Answer>();
-  readonly #asked = new Map<string, Promise<Rights>>();
+  readonly #asked = new Map<string, Asked>();
   #questions: Question[] = [];
 
-  constructor(policy: AccessPolicy, clock: Clock, limits: AccessLimits) {
+  /** `onFailure`: the policy failed or was late; for the log. */
+  constructor(policy: AccessPolicy, clock: Clock, limits: AccessLimits, onFailure: (error: unknown) => void) {
     this.#policy = policy;
     this.#clock = clock;
     this.#limits = limits;
+    this.#onFailure = onFailure;
   }
 
   /** At once when the answer is known. Rejects with `RefusalError` `access_unavailable`. */
   rights(user: User, log: LogId): Rights | Promise<Rights> {
     const key = keyOf(user.tenant, user.id, log);
     const known = this.#answers.get(key);
-    if (known !== undefined && known.until > this.#clock.now()) return known.rights;
+    if (known !== undefined && known.until > this.#clock.now() && sameRoles(known.roles, user.roles)) {
+      return known.rights;
+    }
     return this.#ask(user, log, key);
   }
 
@@ -136,25 +148,26 @@ export class Access {
 
   #ask(user: User, log: LogId, key: string): Promise<Rights> {
     const asked = this.#asked.get(key);
-    if (asked !== undefined) return asked;
+    if (asked !== undefined && sameRoles(asked.roles, user.roles)) return asked.promise;
     const promise = new Promise<Rights>((resolve, reject) => {
       this.#questions.push({ user, log, key, resolve, reject });
       if (this.#questions.length === 1) this.#clock.immediate(() => this.#send());
     });
-    this.#asked.set(key, promise);
-    const forget = () => {
-      if (this.#asked.get(key) === promise) this.#asked.delete(key);
+    const { roles } = user;
+    this.#asked.set(key, { promise, roles });
+    const settle = (rights: Rights | null) => {
+      // Otherwise it was forgotten, or asked anew, meanwhile.
+      if (this.#asked.get(key)?.promise !== promise) return;
+      this.#asked.delete(key);
+      if (rights !== null) this.#remember(key, rights, roles);
     };
-    promise.then((rights) => {
-      if (this.#asked.get(key) === promise) this.#remember(key, rights);
-      forget();
-    }, forget);
+    promise.then(settle, () => settle(null));
     return promise;
   }
 
-  #remember(key: string, rights: Rights): void {
+  #remember(key: string, rights: Rights, roles: readonly string[]): void {
     this.#answers.delete(key);
-    this.#answers.set(key, { rights, until: this.#clock.now() + this.#limits.accessTtlMs });
+    this.#answers.set(key, { rights, until: this.#clock.now() + this.#limits.accessTtlMs, roles });
     if (this.#answers.size <= this.#limits.cacheMax) return;
     const [oldest] = this.#answers.keys();
     if (oldest !== undefined) this.#answers.delete(oldest);
@@ -163,25 +176,37 @@ export class Access {
   #send(): void {
     const questions = this.#questions;
     this.#questions = [];
+    const { questionsMax } = this.#policy;
     for (let from = 0; from < questions.length; from += questionsMax)
       void this.#sendBatch(questions.slice(from, from + questionsMax));
   }
 
   async #sendBatch(questions: readonly Question[]): Promise<void> {
-    const refuse = () => {
+    const { accessTimeoutMs } = this.#limits;
+    let refused = false;
+    const refuse = (error: unknown) => {
+      if (refused) return;
+      refused = true;
+      this.#onFailure(error);
       for (const { reject } of questions) {
         reject(new RefusalError("access_unavailable", "the right to this room could not be checked; try again", 1_000));
       }
     };
-    const cancel = this.#clock.after(this.#limits.accessTimeoutMs, refuse);
+    const cancel = this.#clock.after(accessTimeoutMs, () =>
+      refuse(new Error(`the access policy did not answer within ${accessTimeoutMs} ms`)),
+    );
     try {
       const answers = await this.#policy.check(questions);
       for (const [index, { resolve }] of questions.entries()) resolve(answers[index] ?? noRights);
-    } catch {
-      refuse();
+    } catch (error) {
+      refuse(error);
     }
     cancel();
   }
+}
+
+function sameRoles(one: readonly string[], other: readonly string[]): boolean {
+  return one === other || (one.length === other.length && one.every((role, index) => role === other[index]));
 }
 
 function keyOf(tenant: string, userId: string, log: LogId): string {

@@ -33,6 +33,8 @@ export interface NodeParts {
   /** Rooms that are there without a record in the store (development). */
   readonly openRooms: ReadonlySet<LogId>;
   readonly limits: NodeLimits;
+  /** The access policy failed or was late; for the log. */
+  readonly onAccessFailure?: (error: unknown) => void;
 }
 
 /** What a client presents when it connects to `/`. */
@@ -74,11 +76,15 @@ export class ParleyNode {
   readonly openRooms: ReadonlySet<LogId>;
   readonly startedAt: number;
   readonly counts: NodeCounts = { deliveredTotal: 0 };
+  /** Rises when a user's rights to be here were taken away, for those who are being let in meanwhile. */
+  revocations = 0;
   readonly #bus: Bus;
   readonly #follower: Follower;
   readonly #limits: NodeLimits;
+  /** Connections that speak for a user outside of any session, by user. */
+  readonly #others = new Map<string, Set<Connection>>();
 
-  constructor({ id, store, bus, clock, policy, openRooms, limits }: NodeParts) {
+  constructor({ id, store, bus, clock, policy, openRooms, limits, onAccessFailure = () => {} }: NodeParts) {
     this.id = id;
     this.openRooms = openRooms;
     this.startedAt = clock.now();
@@ -86,7 +92,7 @@ export class ParleyNode {
     this.store = store;
     this.#bus = bus;
     this.#limits = limits;
-    this.access = new Access(policy, clock, limits);
+    this.access = new Access(policy, clock, limits, onAccessFailure);
     this.presence = new Presence(clock, limits, {
       onJoined: (log, userId) => this.#tellPresence(log, "user_joined", userId),
       onLeft: (log, userId) => this.#tellPresence(log, "user_left", userId),
@@ -198,13 +204,28 @@ export class ParleyNode {
     this.sessions.detach(session);
   }
 
+  /** A connection speaks for the user outside of any session, until the returned function is called. */
+  attend(user: User, connection: Connection): () => void {
+    const key = `${user.tenant}/${user.id}`;
+    const others = this.#others.get(key) ?? new Set();
+    this.#others.set(key, others.add(connection));
+    return () => {
+      others.delete(connection);
+      if (others.size === 0 && this.#others.get(key) === others) this.#others.delete(key);
+    };
+  }
+
   /** Closes the transports of a user's connections, which come back by themselves as far as they may. Gives their number. */
   disconnectUser(tenant: string, userId: string, reason: CloseReason, forGood: boolean): number {
     const sessions = [...this.sessions.of(tenant, userId)];
-    const connections = sessions.flatMap(({ connection }) => (connection === null ? [] : [connection]));
-    if (forGood) for (const session of sessions) this.sessions.end(session);
+    const connections = new Set(this.#others.get(`${tenant}/${userId}`));
+    for (const { connection } of sessions) if (connection !== null) connections.add(connection);
+    if (forGood) {
+      this.revocations += 1;
+      for (const session of sessions) this.sessions.end(session);
+    }
     for (const connection of connections) connection.close(reason);
-    return connections.length;
+    return connections.size;
   }
 
   /** Answers of the access policy hold no longer: for this user (null: for everyone) in this log (null: in every room). */

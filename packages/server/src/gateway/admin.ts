@@ -4,7 +4,7 @@ import type { ParleyNode } from "../core/node.ts";
 import type { Operations } from "../core/operations.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { User } from "./connection.ts";
-import { authenticated, refusalOf, verdictOf } from "./events.ts";
+import { authenticated, refusalOf, refuseRevoked, verdictOf } from "./admission.ts";
 import type {
   ConnectRequest,
   ConnectVerdict,
@@ -30,7 +30,10 @@ export function adminNamespace(options: AdminOptions): NamespaceHandler {
     async connect(request: ConnectRequest): Promise<ConnectVerdict> {
       const { node, authenticate, log } = options;
       try {
+        const { revocations } = node;
         const user = await authenticated(authenticate, node, request);
+        // A revocation that came meanwhile would not find this connection.
+        if (node.revocations !== revocations) await refuseRevoked(node, user);
         if (!user.roles.includes(adminRole)) {
           throw new RefusalError(
             "forbidden",
@@ -51,7 +54,7 @@ class AdminSocket implements NamespaceSocket {
   readonly #options: AdminOptions;
   readonly #user: User;
   readonly #client: NamespaceClient;
-  readonly #cancelExpiry: () => void;
+  readonly #leave: () => void;
 
   constructor(options: AdminOptions, user: User, client: NamespaceClient) {
     this.#options = options;
@@ -60,7 +63,12 @@ class AdminSocket implements NamespaceSocket {
     const { clock } = options.node;
     // Bound: what a timer can wait; an administrator who stays longer connects anew.
     const leftMs = user.expiresAt === null ? 2_147_483_647 : Math.min(user.expiresAt - clock.now(), 2_147_483_647);
-    this.#cancelExpiry = clock.after(leftMs, () => client.connection.close("token_expired"));
+    const cancelExpiry = clock.after(leftMs, () => client.connection.close("token_expired"));
+    const unattend = options.node.attend(user, client.connection);
+    this.#leave = () => {
+      cancelExpiry();
+      unattend();
+    };
   }
 
   opened(): void {}
@@ -68,7 +76,7 @@ class AdminSocket implements NamespaceSocket {
   onAnswered(): void {}
 
   onDisconnected(): void {
-    this.#cancelExpiry();
+    this.#leave();
     this.#options.log("admin_disconnected", { user: this.#user.id });
   }
 

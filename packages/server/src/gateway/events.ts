@@ -6,7 +6,6 @@ import {
   jsonSchema,
   type JsonValue,
   parse,
-  type Refusal,
   RefusalError,
   reservedEvents,
 } from "@parley/protocol";
@@ -15,7 +14,7 @@ import { type RateLimits, TokenBucket, type UserRates } from "../core/rate-limit
 import { logId } from "../core/log.ts";
 import type { ConnectResult, ParleyNode } from "../core/node.ts";
 import type { Session } from "../core/session.ts";
-import { OutcomeUnknown, StoreUnavailable } from "../store/store.ts";
+import { authenticated, refusalOf, refuseLate, refuseRevoked, verdictOf } from "./admission.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { CloseReason, User } from "./connection.ts";
 import type {
@@ -74,8 +73,10 @@ async function connect(options: RootOptions, request: ConnectRequest): Promise<C
   const { node, log } = options;
   try {
     const auth = parse(connectAuthSchema, request.auth, "auth");
+    const { revocations } = node;
     const user = await authenticated(options.authenticate, node, request);
     const { session, result } = await node.connect(user, request.connection, auth);
+    if (node.revocations !== revocations) await refuseLate(node, session, request.connection);
     options.counts.recovery(result);
     log("connected", { socket: session.id, user: user.id, tenant: user.tenant, result });
     return {
@@ -87,56 +88,6 @@ async function connect(options: RootOptions, request: ConnectRequest): Promise<C
   } catch (error) {
     return verdictOf(error, log);
   }
-}
-
-/** Who asks, with revocations and bans asked too. Errors: throws `RefusalError`. */
-export async function authenticated(
-  authenticate: Authenticator,
-  node: ParleyNode,
-  request: ConnectRequest,
-): Promise<User> {
-  const { handshake, namespace, auth } = request;
-  const result = await authenticate({ ...handshake, namespace, auth });
-  if (!result.ok) throw new RefusalError(result.code, result.message);
-  await refuseRevoked(node, result.user);
-  return result.user;
-}
-
-async function refuseRevoked(node: ParleyNode, user: User): Promise<void> {
-  const revocation = await node.store.revocation(user.tenant, user.id);
-  if (revocation?.banned === true) throw new RefusalError("banned", "this user is banned");
-  if (revocation !== undefined && user.issuedAt < revocation.issuedBefore) {
-    throw new RefusalError("token_revoked", "this token was revoked; get a new one");
-  }
-}
-
-/** A verdict is for good; what may pass closes the transport, after which stock clients return by themselves. */
-export function verdictOf(error: unknown, log: Log): ConnectVerdict {
-  const refusal = refusalOf(error, log);
-  if (refusal.code === "access_unavailable" || refusal.retryAfterMs !== undefined || laterCodes.has(refusal.code)) {
-    return { kind: "later", reason: "overloaded" };
-  }
-  return { kind: "refused", message: refusal.message, data: refusal };
-}
-
-const laterCodes: ReadonlySet<string> = new Set([
-  "too_many_connections",
-  "overloaded",
-  "store_unavailable",
-  "outcome_unknown",
-  "shutting_down",
-  "internal",
-]);
-
-/** Maps what was thrown, once, at the edge. What nobody expected is logged and becomes `internal`. */
-export function refusalOf(error: unknown, log: Log): Refusal {
-  if (error instanceof RefusalError) return error.toRefusal();
-  if (error instanceof StoreUnavailable)
-    return { code: "store_unavailable", message: "the store is away; try again", retryAfterMs: 1_000 };
-  if (error instanceof OutcomeUnknown)
-    return { code: "outcome_unknown", message: "the store was lost meanwhile; try again", retryAfterMs: 1_000 };
-  log("request_failed", { error: error instanceof Error ? `${error.name}: ${error.message}` : "not an Error" });
-  return { code: "internal", message: "the server failed to handle this; it was logged" };
 }
 
 type Acknowledgement = { readonly ok: true } & Readonly<Record<string, unknown>>;

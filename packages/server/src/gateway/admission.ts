@@ -1,0 +1,67 @@
+import { type Refusal, RefusalError } from "@parley/protocol";
+import type { ParleyNode } from "../core/node.ts";
+import type { Session } from "../core/session.ts";
+import { OutcomeUnknown, StoreUnavailable } from "../store/store.ts";
+import type { Authenticator } from "./authenticate.ts";
+import type { Connection, User } from "./connection.ts";
+import type { ConnectRequest, ConnectVerdict, Log } from "./namespace.ts";
+
+/** Who asks, with revocations and bans asked too. Errors: throws `RefusalError`. */
+export async function authenticated(
+  authenticate: Authenticator,
+  node: ParleyNode,
+  request: ConnectRequest,
+): Promise<User> {
+  const { handshake, namespace, auth } = request;
+  const result = await authenticate({ ...handshake, namespace, auth });
+  if (!result.ok) throw new RefusalError(result.code, result.message);
+  await refuseRevoked(node, result.user);
+  return result.user;
+}
+
+/** A revocation that came while this client was let in did not find its session: asked again. */
+export async function refuseLate(node: ParleyNode, session: Session, connection: Connection): Promise<void> {
+  try {
+    await refuseRevoked(node, session.user);
+  } catch (error) {
+    node.disconnected(session, connection, true);
+    throw error;
+  }
+}
+
+export async function refuseRevoked(node: ParleyNode, user: User): Promise<void> {
+  const revocation = await node.store.revocation(user.tenant, user.id);
+  if (revocation?.banned === true) throw new RefusalError("banned", "this user is banned");
+  if (revocation !== undefined && user.issuedAt < revocation.issuedBefore) {
+    throw new RefusalError("token_revoked", "this token was revoked; get a new one");
+  }
+}
+
+/** A verdict is for good; what may pass closes the transport, after which stock clients return by themselves. */
+export function verdictOf(error: unknown, log: Log): ConnectVerdict {
+  const refusal = refusalOf(error, log);
+  if (refusal.code === "access_unavailable" || refusal.retryAfterMs !== undefined || laterCodes.has(refusal.code)) {
+    return { kind: "later", reason: "overloaded" };
+  }
+  return { kind: "refused", message: refusal.message, data: refusal };
+}
+
+const laterCodes: ReadonlySet<string> = new Set([
+  "too_many_connections",
+  "overloaded",
+  "store_unavailable",
+  "outcome_unknown",
+  "shutting_down",
+  "internal",
+]);
+
+/** Maps what was thrown, once, at the edge. What nobody expected is logged and becomes `internal`. */
+export function refusalOf(error: unknown, log: Log): Refusal {
+  if (error instanceof RefusalError) return error.toRefusal();
+  if (error instanceof StoreUnavailable)
+    return { code: "store_unavailable", message: "the store is away; try again", retryAfterMs: 1_000 };
+  if (error instanceof OutcomeUnknown)
+    return { code: "outcome_unknown", message: "the store was lost meanwhile; try again", retryAfterMs: 1_000 };
+  log("request_failed", { error: error instanceof Error ? `${error.name}: ${error.message}` : "not an Error" });
+  return { code: "internal", message: "the server failed to handle this; it was logged" };
+}
