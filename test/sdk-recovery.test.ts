@@ -4,6 +4,7 @@ import { DevelopmentServer } from "./support/development-server.ts";
 
 // Each test starts a node of its own, some a few times.
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 60_000 });
+const eventually = <Value>(get: () => Value) => expect.poll(get, { timeout: 30_000 });
 
 const roomId = "room-123";
 // Quick, because a test waits for each try.
@@ -46,13 +47,13 @@ describe.each([["websocket"], ["polling"]] as const)("over %s", (transport) => {
       texts.push(...batch);
       outcomes.push(sendAll(bob, batch));
       // Some of the batch has arrived, some is on its way.
-      await expect.poll(() => received.length).toBeGreaterThan(kill * 25 + 3);
+      await eventually(() => received.length).toBeGreaterThan(kill * 25 + 3);
       await server.kill();
       await server.start();
     }
     const settled = (await Promise.all(outcomes)).flat();
     expect(settled.filter(({ status }) => status !== "sent")).toEqual([]);
-    await expect.poll(() => received.length).toBe(texts.length);
+    await eventually(() => received.length).toBe(texts.length);
     expect(received.map(({ text }) => text)).toEqual(texts);
     expect(received.map(({ seq }) => seq)).toEqual(texts.map((_, index) => index + 1));
   });
@@ -77,12 +78,12 @@ test("[FEED-1] a client that missed more than a page catches up without a gap", 
   const received = collect(alice);
   await alice.room(roomId).join();
   await server.fill(roomId, ["first"]);
-  await expect.poll(() => received.length).toBe(1);
+  await eventually(() => received.length).toBe(1);
   await server.kill();
   await server.start();
   await server.fill(roomId, numbered("missed", 700));
   alice.retryNow();
-  await expect.poll(() => received.length, { timeout: 20_000 }).toBe(701);
+  await eventually(() => received.length).toBe(701);
   expect(received.map(({ seq }) => seq)).toEqual(Array.from({ length: 701 }, (_, index) => index + 1));
 });
 

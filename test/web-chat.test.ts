@@ -5,6 +5,7 @@ import { DevelopmentServer } from "./support/development-server.ts";
 
 // Each test starts a node of its own, some a few times.
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 60_000 });
+const eventually = <Value>(get: () => Value) => expect.poll(get, { timeout: 30_000 });
 
 const phone = { viewport: { width: 390, height: 844 }, hasTouch: true };
 let browser: TestBrowser;
@@ -169,17 +170,17 @@ test("a keyboard is enough", async () => {
   await alice.field.focus();
   await page.keyboard.press("Escape");
   const focusedText = () => page.evaluate(() => document.activeElement?.querySelector(".bubble p")?.textContent);
-  await expect.poll(focusedText).toMatch(/^message 60/);
+  await eventually(focusedText).toMatch(/^message 60/);
   await page.keyboard.press("ArrowUp");
-  await expect.poll(focusedText).toMatch(/^message 59/);
+  await eventually(focusedText).toMatch(/^message 59/);
   await page.keyboard.press("Home");
-  await expect.poll(focusedText).toMatch(/^message 11\b/);
+  await eventually(focusedText).toMatch(/^message 11\b/);
   await alice.frame.getByText("The beginning of this room").waitFor();
   expect(await focusedText()).toMatch(/^message 11\b/);
   await page.keyboard.press("Home");
-  await expect.poll(focusedText).toMatch(/^message 1\b/);
+  await eventually(focusedText).toMatch(/^message 1\b/);
   await page.keyboard.press("End");
-  await expect.poll(focusedText).toMatch(/^message 60/);
+  await eventually(focusedText).toMatch(/^message 60/);
   await page.keyboard.press("Escape");
   await page.keyboard.type("one line");
   await page.keyboard.press("Shift+Enter");

@@ -4,6 +4,7 @@ import { DevelopmentServer } from "./support/development-server.ts";
 
 // Each test starts a node of its own, some a few times.
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 60_000 });
+const eventually = <Value>(get: () => Value) => expect.poll(get, { timeout: 30_000 });
 
 let browser: TestBrowser;
 beforeAll(async () => {
@@ -18,7 +19,7 @@ test("the one-time link opens the console, which announces to everyone", async (
   const { page, complaints } = await browser.open(server.adminLink);
   await page.getByText("Connected", { exact: true }).waitFor();
   expect(page.url()).not.toContain("ticket");
-  await expect.poll(() => page.locator(".tile", { hasText: "Users" }).locator("strong").textContent()).toBe("2");
+  await eventually(() => page.locator(".tile", { hasText: "Users" }).locator("strong").textContent()).toBe("2");
   await page.getByRole("textbox").fill("<b>maintenance</b> at noon");
   await page.getByRole("button", { name: "Announce to everyone" }).click();
   await page.getByText("Announced.").waitFor();
