@@ -51,7 +51,7 @@ async function start(command: string, values: readonly string[], refused: SmallD
   };
 }
 
-describe("a store and its disk", () => {
+describe("a store and its disk", { timeout: 120_000 }, () => {
   test("[LOG-1] a full disk is no acknowledgement, loses none, and heals without a restart", async () => {
     await using folder = await createTemporaryFolder();
     await using disk = await smallDisk(folder.path);

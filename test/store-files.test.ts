@@ -27,7 +27,7 @@ async function total(store: Store): Promise<number> {
   return states.reduce((sum, state) => sum + (state?.head ?? 0), 0);
 }
 
-describe("the folder of a store", () => {
+describe("the folder of a store", { timeout: 120_000 }, () => {
   test("a second process, and a second store in one process, are told that the folder is taken", async () => {
     await using folder = await createTemporaryFolder();
     await using owner = await spawnStore(folder.path, 1);
@@ -138,7 +138,7 @@ describe("what is trimmed or deleted", () => {
   });
 });
 
-describe("backup and restore", () => {
+describe("backup and restore", { timeout: 120_000 }, () => {
   test("[LOG-1] a copy of a store that is written to meanwhile holds all that was acknowledged, as of one commit", async () => {
     await using folder = await createTemporaryFolder();
     const data = path.join(folder.path, "data");

@@ -44,7 +44,7 @@ async function traceServer(folder: string, synchronous: "FULL" | "OFF"): Promise
   return readFile(traceFile, "utf8");
 }
 
-describe("what leaves, and what is on disk by then", () => {
+describe("what leaves, and what is on disk by then", { timeout: 120_000 }, () => {
   test("[LOG-1] no acknowledgement leaves before the fsync of its commit returned", async () => {
     await using folder = await createTemporaryFolder();
     expect(unsyncedAcknowledgements(await traceServer(folder.path, "FULL"), acknowledgements)).toEqual([]);

@@ -29,7 +29,7 @@ function repeat(store: Store, batch: AppendBatch): Promise<readonly AppendResult
   return eventually("the batch's results", () => store.append(batch));
 }
 
-describe("a store whose thread dies", () => {
+describe("a store whose thread dies", { timeout: 120_000 }, () => {
   test("[LOG-1] calls under way end as unknown or unavailable, and the store reopens by itself", async () => {
     await using folder = await createTemporaryFolder();
     const workers: Worker[] = [];

@@ -152,7 +152,7 @@ export function propertyContract(open: () => Promise<StoreHarness>): void {
           for (const step of script) await run(store, writer, step, readers);
           await compare(store, readers);
         }),
-        { numRuns: 100, seed: 20_240_501 },
+        { numRuns: 60, seed: 20_240_501 },
       );
       expect(report.failed ? fc.defaultReportMessage(report) : "holds").toBe("holds");
     });

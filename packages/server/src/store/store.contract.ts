@@ -9,7 +9,7 @@ export type { StoreHarness } from "./contract-steps.contract.ts";
 
 /** What every implementation of the port `Store` does. `open` gives a fresh, empty store. */
 export function storeContract(name: string, open: () => Promise<StoreHarness>): void {
-  describe(`store: ${name}`, () => {
+  describe(`store: ${name}`, { timeout: 120_000 }, () => {
     appendContract(open);
     lifeContract(open);
     messageContract(open);
