@@ -1,4 +1,5 @@
 import type { ConfigOverrides } from "../../packages/server/src/config.ts";
+import type { ManagerOptions } from "socket.io-client";
 import { eventually } from "./eventually.ts";
 import { startServer, type TestServer, tokenFor } from "./server.ts";
 import { StockClient } from "./stock-client.ts";
@@ -20,7 +21,9 @@ export async function setUpRecovery(overrides: ConfigOverrides = {}): Promise<Re
   return {
     server,
     proxy,
-    until: async (ask) => void (await eventually("the server", () => ask() || undefined)),
+    until: async (ask) => {
+      await eventually("the server", () => ask() || undefined);
+    },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
@@ -29,7 +32,7 @@ export async function setUpRecovery(overrides: ConfigOverrides = {}): Promise<Re
 export async function connectAs(
   world: RecoveryWorld,
   userId: string,
-  options: { readonly auth?: object; readonly transports?: string[] } = {},
+  options: Partial<Omit<ManagerOptions, "auth">> & { readonly auth?: object } = {},
   url = world.proxy.url,
 ): Promise<StockClient> {
   return new StockClient(url, { ...options, auth: { token: await tokenFor(world.server, userId), ...options.auth } });

@@ -24,10 +24,10 @@ if (isMainThread) {
   // Why: a server that has finished must not wait for its test.
   if ("unref" in process.stdin && typeof process.stdin.unref === "function") process.stdin.unref();
 } else {
-  channel.onmessage = () => {
+  channel.addEventListener("message", () => {
     collectGarbage();
-    channel.postMessage("collected");
-  };
+    post("collected");
+  });
 }
 
 async function obey(command: string, threads: ReadonlySet<Worker>): Promise<void> {
@@ -47,12 +47,20 @@ function collectInThreads(count: number): Promise<void> {
   if (count === 0) return Promise.resolve();
   return new Promise((resolve) => {
     let missing = count;
-    channel.onmessage = () => {
+    const onCollected = (): void => {
       missing -= 1;
-      if (missing === 0) resolve();
+      if (missing > 0) return;
+      channel.removeEventListener("message", onCollected);
+      resolve();
     };
-    channel.postMessage("collect");
+    channel.addEventListener("message", onCollected);
+    post("collect");
   });
+}
+
+function post(message: string): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel between threads has no origin
+  channel.postMessage(message);
 }
 
 function tell(answer: object): void {

@@ -41,6 +41,8 @@ export class StockClient implements Disposable {
   readonly transcripts = new Map<string, Transcript>();
   /** Texts of messages by room, pages left out. */
   readonly texts = new Map<string, string[]>();
+  /** The last `room_history`. */
+  lastPage: readonly { readonly seq: number; readonly text: string }[] = [];
   /** Where it stands in each room, by the offsets of what it got. */
   readonly positions: Record<string, Position> = {};
   /** Names of all events that came, in order. */
@@ -51,7 +53,9 @@ export class StockClient implements Disposable {
     this.socket = io(url, { forceNew: true, reconnectionDelay: 1, reconnectionDelayMax: 50, ...options });
     const { socket } = this;
     socket.on("connect", () => {
-      this.welcomes.push({ id: socket.id ?? "", recovered: socket.recovered === true });
+      // Undefined, whatever its type says, when the server gave no means to recover.
+      const recovered: boolean | undefined = socket.recovered;
+      this.welcomes.push({ id: socket.id ?? "", recovered: recovered ?? false });
       this.#notify();
     });
     socket.on("disconnect", () => {
@@ -63,7 +67,8 @@ export class StockClient implements Disposable {
       // Why later: `onAny` listeners come before those of the event.
       queueMicrotask(() => this.#notify());
     });
-    socket.on("room_history", (messages: readonly { roomId: string; seq: number }[], offset: string) => {
+    socket.on("room_history", (messages: readonly { seq: number; text: string }[], offset: string) => {
+      this.lastPage = messages;
       const { room, position } = parseOffset(offset);
       this.positions[room] = position;
       this.transcript(room).page(position.seq);
