@@ -62,8 +62,11 @@ export class Sessions {
     return this.#detached.size;
   }
 
+  /** Users with a connection; counted anew, for figures alone. */
   get userCount(): number {
-    return this.#byUser.size;
+    const users = new Set<string>();
+    for (const { user } of this.#connected) users.add(userKey(user.tenant, user.id));
+    return users.size;
   }
 
   /** Sessions of a user, detached ones included. */
