@@ -84,9 +84,7 @@ export class UserClient implements Disposable {
 
   /** Texts of the messages that came live, so far. */
   get texts(): readonly unknown[] {
-    return this.all("new_message").map(([message]) =>
-      typeof message === "object" && message !== null && "text" in message ? message.text : undefined,
-    );
+    return this.all("new_message").map(([message]) => field(message, "text"));
   }
 
   /** Drops the record. */
@@ -117,4 +115,9 @@ export class UserClient implements Disposable {
     this.received.push({ event, args });
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** A field of what came, undefined where there is none. */
+export function field(value: unknown, name: string): unknown {
+  return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }

@@ -205,7 +205,7 @@ export class Access {
   }
 }
 
-function sameRoles(one: readonly string[], other: readonly string[]): boolean {
+export function sameRoles(one: readonly string[], other: readonly string[]): boolean {
   return one === other || (one.length === other.length && one.every((role, index) => role === other[index]));
 }
 

@@ -2,7 +2,7 @@ import { type Position, RefusalError } from "@parley/protocol";
 import type { Bus } from "../bus/bus.ts";
 import type { CloseReason, Connection, User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
-import { Access, type AccessLimits, type AccessPolicy } from "./access.ts";
+import { Access, type AccessLimits, type AccessPolicy, sameRoles } from "./access.ts";
 import type { Clock } from "./clock.ts";
 import { parseOffset } from "./entry-event.ts";
 import { Feeds, type FeedsLimits } from "./feeds.ts";
@@ -202,6 +202,14 @@ export class ParleyNode {
     }
     this.rooms.detach(session);
     this.sessions.detach(session);
+  }
+
+  /** The session goes on with a fresh token of its user; other roles may mean other rights. */
+  renew(session: Session, user: User): void {
+    const { roles } = session.user;
+    session.user = user;
+    if (sameRoles(roles, user.roles)) return;
+    for (const { log } of [...session.subscribers]) if (isRoom(log)) this.rooms.recheck(session, log);
   }
 
   /** A connection speaks for the user outside of any session, until the returned function is called. */

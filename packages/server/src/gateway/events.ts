@@ -349,6 +349,6 @@ async function refreshToken(
   if (user.id !== session.user.id || user.tenant !== session.user.tenant) {
     throw new RefusalError("forbidden", "the fresh token is another user's; connect anew for another user");
   }
-  session.user = user;
+  node.renew(session, user);
   return { ok: true, expiresAt: user.expiresAt === null ? null : new Date(user.expiresAt).toISOString() };
 }
