@@ -89,6 +89,7 @@ export class Session {
   open(): void {
     this.#open = true;
     for (const subscriber of this.subscribers) if (subscriber.state === "live") this.addDue(subscriber);
+    this.#grantRoom();
     this.#events.onDue(this);
   }
 
@@ -135,6 +136,8 @@ export class Session {
     const waiting = this.#waitingForRoom;
     if (waiting === null) return;
     const { connection } = this;
+    // Why: pings are told to an open session only, so that nobody would wake who waits for an answer now.
+    if (connection !== null && !this.#open) return;
     for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
       if (connection !== null && this.free() < next.bytes) {
         connection.confirm();
