@@ -54,13 +54,17 @@ export class HistoryPages {
     };
   }
 
-  /** The latest messages as of a head; those who ask meanwhile share the read, and the frame while the head stands. */
-  latest(feed: Feed, limit: number): Promise<LatestPage> {
+  /**
+   * The latest messages as of a head; those who ask meanwhile share the read, and the frame while the head stands. A page
+   * that was being read already may be older than `headMin`; the next one is not.
+   */
+  latest(feed: Feed, limit: number, headMin: Seq): Promise<LatestPage> {
     const known = this.#known.get(feed);
     if (
       known !== undefined &&
       known.limit === limit &&
       known.page.head === feed.head &&
+      known.page.head >= headMin &&
       known.page.epoch === feed.epoch
     ) {
       return Promise.resolve(known.page);

@@ -7,7 +7,7 @@ import { membershipChangeIn } from "./entry-event.ts";
 import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
 import { eventFrame } from "./frame.ts";
-import { historyFrame, HistoryPages, type LatestPage } from "./history.ts";
+import { historyFrame, HistoryPages } from "./history.ts";
 import { newEntryId } from "./ids.ts";
 import { announcementsRoom, isRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
 import type { Presence } from "./presence.ts";
@@ -91,10 +91,15 @@ export class Rooms {
         `a connection joins at most ${this.#limits.roomsPerConnectionMax} rooms (limits.roomsPerConnectionMax)`,
       );
     }
-    const feed = await this.#feeds.open(log);
-    const subscriber = await this.#place(session, feed, request);
-    this.#enter(subscriber);
-    return { roomId: request.roomId, epoch: feed.epoch, seq: subscriber.cursor };
+    const before = session.find(log);
+    try {
+      const subscriber = await this.#place(session, log, request);
+      this.#enter(subscriber);
+      return { roomId: request.roomId, epoch: subscriber.epoch, seq: subscriber.cursor };
+    } catch (error) {
+      if (before !== undefined) this.#goOn(before);
+      throw error;
+    }
   }
 
   /** Nothing of the room is written after this. */
@@ -166,10 +171,8 @@ export class Rooms {
   startOver(subscriber: Subscriber, reason: RoomGapReason | null): void {
     const { session } = subscriber;
     const attempt = async (): Promise<void> => {
-      const feed = await this.#feeds.open(subscriber.log);
-      if (!session.subscribers.includes(subscriber)) return;
-      if (reason === null) await this.#fromHistory(session, feed, historyDefault);
-      else await this.#gap(session, feed, reason);
+      if (reason !== null && !isRoom(subscriber.log)) await this.#tellGap(subscriber, reason);
+      else await this.#beginWithPage(session, subscriber.log, historyDefault, reason);
     };
     const retry = (): void => {
       if (session.connection === null || !session.subscribers.includes(subscriber)) return;
@@ -260,14 +263,24 @@ export class Rooms {
     const subscriber = session.find(log);
     if (subscriber === undefined || subscriber.feed === null) return;
     this.#feeds.unsubscribe(subscriber);
-    const check = async () => {
+    this.#goOn(subscriber);
+  }
+
+  /** Delivery to a subscriber was stopped: it goes on at its cursor, if the right to read still holds. */
+  #goOn(subscriber: Subscriber): void {
+    const { session, log } = subscriber;
+    const waits = (): boolean =>
+      session.connection !== null && session.subscribers.includes(subscriber) && subscriber.feed === null;
+    const attempt = async (): Promise<void> => {
+      if (!waits()) return;
       const readable = await this.#mayRead(session.user, log);
-      if (session.connection === null || !session.subscribers.includes(subscriber) || subscriber.feed !== null) return;
-      if (readable) this.#feeds.subscribe(subscriber, await this.#feeds.open(log));
-      else this.close(subscriber, "forbidden");
+      const feed = await this.#feeds.open(log);
+      if (!waits()) return;
+      if (!readable) this.close(subscriber, "forbidden");
+      else if (subscriber.epoch === feed.epoch) this.#feeds.subscribe(subscriber, feed);
+      else this.startOver(subscriber, "epoch");
     };
-    const retry = (): void => void check().catch(() => this.#clock.after(retryMs, retry));
-    retry();
+    attempt().catch(() => this.#clock.after(retryMs, () => this.#goOn(subscriber)));
   }
 
   /** Ends a subscriber for good and tells its client. */
@@ -293,13 +306,15 @@ export class Rooms {
   /** A subscriber of the feed after `after`, or else after the latest page, which is sent. */
   async #place(
     session: Session,
-    feed: Feed,
+    log: LogId,
     request: { after?: Position | undefined; history?: number | undefined },
   ): Promise<Subscriber> {
-    const { after } = request;
-    if (after === undefined) return this.#fromHistory(session, feed, request.history ?? historyDefault);
+    const { after, history = historyDefault } = request;
+    if (after === undefined && history > 0) return this.#beginWithPage(session, log, history, null);
+    const feed = await this.#feeds.open(log);
+    if (after === undefined) return this.#subscribe(session, feed, feed.head);
     const reason = await this.#gapReason(feed, after);
-    if (reason !== null) return this.#gap(session, feed, reason);
+    if (reason !== null) return this.#beginWithPage(session, log, historyDefault, reason);
     return this.#subscribe(session, feed, after.seq);
   }
 
@@ -315,48 +330,52 @@ export class Rooms {
     return feed.head - after.seq > this.#limits.catchUpMax ? "too_far" : null;
   }
 
-  async #gap(session: Session, feed: Feed, reason: RoomGapReason): Promise<Subscriber> {
-    const roomId = roomOf(feed.log);
-    if (!isRoom(feed.log)) {
-      session.emit(eventFrame("room_gap", { roomId, reason, epoch: feed.epoch, head: feed.head }));
-      return this.#subscribe(session, feed, feed.head);
-    }
-    const gap = { roomId, reason };
-    return this.#sendHistory(session, feed, await this.pages.latest(feed, historyDefault), gap);
+  /** The server's own logs have no pages: who cannot go on is told so, and goes on at the head. */
+  async #tellGap(subscriber: Subscriber, reason: RoomGapReason): Promise<void> {
+    const { session, log } = subscriber;
+    const feed = await this.#feeds.open(log);
+    if (!session.subscribers.includes(subscriber)) return;
+    const { epoch, head } = feed;
+    session.emit(eventFrame("room_gap", { roomId: roomOf(log), reason, epoch, head }));
+    this.#subscribe(session, feed, head);
   }
 
-  async #fromHistory(session: Session, feed: Feed, limit: number): Promise<Subscriber> {
-    if (limit === 0) return this.#subscribe(session, feed, feed.head);
-    return this.#sendHistory(session, feed, await this.pages.latest(feed, limit));
-  }
-
-  /** Sends the page as soon as the window has room for it; what follows it comes from the feed. */
-  async #sendHistory(
+  /**
+   * Sends the latest page as soon as the window has room for it; what follows it comes from the feed. `reason`: what the
+   * client is told before.
+   */
+  async #beginWithPage(
     session: Session,
-    feed: Feed,
-    latest: LatestPage,
-    gap?: { roomId: string; reason: RoomGapReason },
+    log: LogId,
+    limit: number,
+    reason: RoomGapReason | null,
   ): Promise<Subscriber> {
-    const page = session.holdsPage(feed.log, latest.number) ? this.pages.anew(latest) : latest;
-    const frame = historyFrame(feed.log, page, session.offsets);
-    const before = session.find(feed.log);
-    const fits = await session.spare(frame.length + gapBytes);
-    const now = session.find(feed.log);
-    // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
-    if (now !== undefined && now !== before) return now;
-    if (!fits) return this.#owePage(session, feed, before);
-    if (gap !== undefined) session.emit(eventFrame("room_gap", { ...gap, epoch: page.epoch, head: page.head }));
-    session.emit(frame);
-    // Why not always the page's head: who joins again while entries arrive may have some that the page lacks.
-    const reached = gap === undefined && before?.epoch === feed.epoch ? before.cursor : 0;
-    const subscriber = this.#subscribe(session, feed, Math.max(page.head, reached));
-    session.wroteHistory(subscriber, page.head, page.number);
-    return subscriber;
+    const before = session.find(log);
+    // Why: a client puts the page in the place of what it shows, so that nothing may come between and not be in it.
+    if (before !== undefined) this.#feeds.unsubscribe(before);
+    for (;;) {
+      const feed = await this.#feeds.open(log);
+      const latest = await this.pages.latest(feed, limit, before?.cursor ?? 0);
+      const page = session.holdsPage(log, latest.number) ? this.pages.anew(latest) : latest;
+      const frame = historyFrame(log, page, session.offsets);
+      const fits = await session.spare(frame.length + gapBytes);
+      const now = session.find(log);
+      // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
+      if (now !== undefined && now !== before) return now;
+      if (!fits) return this.#owePage(session, log, page.epoch, before);
+      if (before?.epoch === page.epoch && page.head < before.cursor) continue;
+      if (reason !== null)
+        session.emit(eventFrame("room_gap", { roomId: roomOf(log), reason, epoch: page.epoch, head: page.head }));
+      session.emit(frame);
+      const subscriber = this.#subscribe(session, feed, page.head);
+      session.wroteHistory(subscriber, page.head, page.number);
+      return subscriber;
+    }
   }
 
   /** The connection is gone: the page is owed to the next one, which may be there by now. */
-  #owePage(session: Session, feed: Feed, before: Subscriber | undefined): Subscriber {
-    const owed = before ?? session.add(feed.log, feed.epoch, fromHistory);
+  #owePage(session: Session, log: LogId, epoch: string, before: Subscriber | undefined): Subscriber {
+    const owed = before ?? session.add(log, epoch, fromHistory);
     if (owed.feed === null) owed.cursor = fromHistory;
     if (before === undefined) this.startOver(owed, null);
     return owed;
