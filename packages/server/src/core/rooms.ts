@@ -344,12 +344,7 @@ export class Rooms {
    * Sends the latest page as soon as the window has room for it; what follows it comes from the feed. `reason`: what the
    * client is told before.
    */
-  async #beginWithPage(
-    session: Session,
-    log: LogId,
-    limit: number,
-    reason: RoomGapReason | null,
-  ): Promise<Subscriber> {
+  async #beginWithPage(session: Session, log: LogId, limit: number, reason: RoomGapReason | null): Promise<Subscriber> {
     const before = session.find(log);
     // Why: a client puts the page in the place of what it shows, so that nothing may come between and not be in it.
     if (before !== undefined) this.#feeds.unsubscribe(before);
