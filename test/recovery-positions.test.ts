@@ -150,6 +150,7 @@ describe("a position that nothing can follow gets `room_gap`, then the latest pa
     await using _ = world;
     using alice = await connectAs(world, "alice", { auth: { resume: { a: position(present) } } });
     await expectGap(world, alice, reason);
+    expect(alice.welcomes).toHaveLength(1);
   });
 
   test.each(cases)("[FEED-1] $reason, by `join_room`", async ({ reason, settings, position }) => {

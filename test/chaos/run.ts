@@ -1,0 +1,69 @@
+// `npm run chaos -- --kills 100 --seed 1`: kills a node under load and checks that nothing acknowledged was lost,
+// repeated or reordered. Exit code 1 unless so.
+import { parseArgs } from "node:util";
+import { type KillsReport, runKills } from "./kills.ts";
+
+const { values } = parseArgs({
+  options: {
+    kills: { type: "string", default: "20" },
+    seed: { type: "string", default: "1" },
+    clients: { type: "string", default: "16" },
+    "sends-per-second": { type: "string", default: "10" },
+    /** Clients come back at once instead of as their defaults say. */
+    "at-once": { type: "boolean", default: false },
+  },
+});
+
+const options = {
+  kills: Number(values.kills),
+  seed: Number(values.seed),
+  clients: Number(values.clients),
+  sendsPerSecond: Number(values["sends-per-second"]),
+  // Long enough that a client may have been connected for the 5 s after which the SDK takes the server for well again.
+  calmMsMax: 8_000,
+  reconnecting: values["at-once"] ? ("at_once" as const) : ("as_by_default" as const),
+  earlyPart: 0.15,
+  print: (line: string) => console.log(line),
+};
+console.log(
+  `${options.kills} kills, seed ${options.seed}; ${options.clients} clients with ${options.sendsPerSecond} messages/s each in 3 rooms; ` +
+    `the server with its defaults, and the clients${values["at-once"] ? ", but for reconnecting at once" : ""}`,
+);
+const killed = await runKills(options);
+process.exitCode = print(killed) ? 0 : 1;
+
+function print(report: KillsReport): boolean {
+  const { verdict, readySeconds, clientSeconds, completeSeconds, connectedSeconds, refused } = report;
+  const { acknowledged, delivered, lost, repeated, outOfOrder, unexplained, toldGaps, findings } = verdict;
+  console.log("");
+  console.log("seconds                                              median     p99     max  of");
+  console.log(`kill -9 until the server is ready again            ${row(readySeconds)}  kills`);
+  console.log(`ready until a client is connected (its own waits)  ${row(connectedSeconds)}  clients and kills`);
+  console.log(`kill -9 until a client has everything              ${row(clientSeconds)}  clients and kills`);
+  console.log(
+    `kill -9 until every client has everything          ${row(completeSeconds)}  kills not followed by the next at once`,
+  );
+  console.log("");
+  console.log("acknowledged  delivered  lost  repeated  out of order  unexplained gaps  told gaps  refusals");
+  const columns = [
+    [acknowledged, 12],
+    [delivered, 11],
+    [lost, 6],
+    [repeated, 10],
+    [outOfOrder, 14],
+    [unexplained, 18],
+    [toldGaps, 11],
+    [refused.length, 10],
+  ] as const;
+  console.log(columns.map(([value, width]) => String(value).padStart(width)).join(""));
+  for (const finding of findings) console.log(`  ${finding}`);
+  if (refused.length > 0) console.log(`  refusals: ${[...new Set(refused)].join(", ")}`);
+  return lost + repeated + outOfOrder + unexplained === 0 && acknowledged > 0;
+}
+
+function row(seconds: readonly number[]): string {
+  const sorted = seconds.toSorted((one, other) => one - other);
+  const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
+  const figures = [at(0.5), at(0.99), at(1)].map((value) => value.toFixed(2).padStart(8)).join("");
+  return `${figures}  ${seconds.length}`;
+}

@@ -1,0 +1,159 @@
+import { randomUUID } from "node:crypto";
+import { io, type Socket } from "socket.io-client";
+import { type Position, type StockTransport, transportOptions } from "../support/stock-client.ts";
+import { type ChaosClient, Journal, type Reconnecting } from "./chaos-client.ts";
+
+/** How a page that uses the stock client presents what it has: as it connects, or as it joins. */
+export type Presenting = "auth.resume" | "join_room";
+
+interface Waiting {
+  readonly room: string;
+  readonly text: string;
+  readonly clientId: string;
+  /** Whether it is under way on the present connection. */
+  sent: boolean;
+}
+
+interface Acknowledgement {
+  readonly ok: boolean;
+  readonly seq: number;
+  readonly error?: { readonly code: string; readonly retryAfterMs?: number };
+}
+
+const offsetForm = /:([A-Za-z0-9._-]+):(\d+)(?:\/\d+)?$/;
+
+/**
+ * The stock `socket.io-client`, and the little that an app without the SDK writes itself: it notes the
+ * position of each room, and sends again, in order and under the same `clientId`, what was not acknowledged.
+ */
+export class StockChaosClient implements ChaosClient {
+  readonly name: string;
+  readonly journal: Journal;
+  readonly #socket: Socket;
+  readonly #rooms: readonly string[];
+  readonly #presenting: Presenting;
+  readonly #positions: Record<string, Position> = {};
+  readonly #following = new Set<string>();
+  #waiting: Waiting[] = [];
+
+  constructor(options: {
+    userId: string;
+    url: string;
+    token: string;
+    transport: StockTransport;
+    presenting: Presenting;
+    rooms: readonly string[];
+    reconnecting: Reconnecting;
+  }) {
+    const { userId, url, token, transport, presenting, rooms, reconnecting } = options;
+    this.name = `${userId} over ${transport} (stock, ${presenting})`;
+    this.journal = new Journal(rooms);
+    this.#rooms = rooms;
+    this.#presenting = presenting;
+    this.#socket = io(url, {
+      forceNew: true,
+      autoConnect: false,
+      ...transportOptions[transport],
+      ...(reconnecting === "at_once" ? { reconnectionDelay: 20, reconnectionDelayMax: 200 } : {}),
+      auth: (give) => give(presenting === "auth.resume" ? { token, resume: this.#positions } : { token }),
+    });
+    this.#listen();
+  }
+
+  get connected(): boolean {
+    return this.#socket.connected;
+  }
+
+  get following(): boolean {
+    return this.#socket.connected && this.#following.size === this.#rooms.length;
+  }
+
+  get unacknowledged(): number {
+    return this.#waiting.length;
+  }
+
+  start(): void {
+    this.#socket.connect();
+  }
+
+  send(room: string, text: string): void {
+    const message = { room, text, clientId: randomUUID(), sent: false };
+    this.#waiting.push(message);
+    if (this.following) this.#transmit(message);
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.disconnect();
+  }
+
+  #listen(): void {
+    const socket = this.#socket;
+    socket.on("connect", () => this.#onConnect());
+    socket.on("disconnect", () => {
+      this.#following.clear();
+      for (const message of this.#waiting) message.sent = false;
+    });
+    socket.on("connect_error", (error) => {
+      if (!socket.active) this.journal.refused.push(error.message);
+    });
+    socket.on("room_history", (messages: readonly { seq: number; text: string }[], offset: string) => {
+      this.journal.page(this.#note(offset), messages);
+    });
+    socket.on("new_message", ({ seq, text }: { seq: number; text: string }, offset: string) => {
+      this.journal.entry(this.#note(offset), seq, text);
+    });
+    socket.on("room_gap", ({ roomId, reason }: { roomId: string; reason: string }) => {
+      this.journal.transcript(roomId).starts(reason);
+    });
+  }
+
+  /** Notes the position that an offset tells; gives its room. */
+  #note(offset: string): string {
+    const [whole = "", epoch = "", seq = ""] = offsetForm.exec(offset) ?? [];
+    const room = offset.slice(0, offset.length - whole.length);
+    this.#positions[room] = { epoch, seq: Number(seq) };
+    return room;
+  }
+
+  #onConnect(): void {
+    for (const room of this.#rooms) {
+      const after = this.#positions[room];
+      if (after !== undefined && this.#presenting === "auth.resume") {
+        this.#follow(room);
+        continue;
+      }
+      if (after === undefined) this.journal.transcript(room).starts();
+      const payload = after === undefined ? room : { roomId: room, after };
+      this.#socket.emit("join_room", payload, (answer: Acknowledgement) => {
+        if (answer.ok) this.#follow(room);
+        else this.journal.refused.push(answer.error?.code ?? "");
+      });
+    }
+  }
+
+  #follow(room: string): void {
+    this.#following.add(room);
+    if (this.following) this.#transmitAll();
+  }
+
+  #transmitAll(): void {
+    for (const message of this.#waiting) if (!message.sent) this.#transmit(message);
+  }
+
+  #transmit(message: Waiting): void {
+    message.sent = true;
+    const { room, text, clientId } = message;
+    this.#socket.emit("send_message", { roomId: room, text, clientId }, (answer: Acknowledgement) => {
+      if (answer.ok) {
+        this.#waiting = this.#waiting.filter((other) => other !== message);
+        this.journal.acknowledged.push({ room, seq: answer.seq, clientId, text });
+        return;
+      }
+      this.journal.refused.push(answer.error?.code ?? "");
+      setTimeout(() => {
+        message.sent = false;
+        if (this.following) this.#transmitAll();
+      }, answer.error?.retryAfterMs ?? 1_000);
+    });
+  }
+}
