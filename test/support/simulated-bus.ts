@@ -17,6 +17,7 @@ export class SimulatedBusNetwork {
   readonly #clock: SimulatedClock;
   readonly #random: () => number;
   readonly #members = new Set<Member>();
+  readonly #byBus = new WeakMap<Bus, Member>();
 
   constructor(clock: SimulatedClock, random: () => number) {
     this.#clock = clock;
@@ -27,7 +28,7 @@ export class SimulatedBusNetwork {
     const member: Member = { receiver: null, followed: new Set() };
     const send = (kind: keyof typeof this.carried, log: LogId | null, give: (receiver: BusReceiver) => void) =>
       this.#send(member, kind, log, give);
-    return {
+    const bus: Bus = {
       alone: false,
       start: async (receiver) => {
         member.receiver = receiver;
@@ -40,6 +41,14 @@ export class SimulatedBusNetwork {
       unfollow: (log) => void member.followed.delete(log),
       [Symbol.asyncDispose]: async () => void this.#members.delete(member),
     };
+    this.#byBus.set(bus, member);
+    return bus;
+  }
+
+  /** The node behind `bus` is dead: nothing that it sends or is sent arrives any more. */
+  cut(bus: Bus): void {
+    const member = this.#byBus.get(bus);
+    if (member !== undefined) this.#members.delete(member);
   }
 
   /** Every node learns that the transport is gone, or back. While it is gone all packets are lost. */
@@ -51,6 +60,7 @@ export class SimulatedBusNetwork {
   #down = false;
 
   #send(from: Member, kind: keyof typeof this.carried, log: LogId | null, give: (receiver: BusReceiver) => void): void {
+    if (!this.#members.has(from)) return;
     for (const member of this.#members) {
       if (member === from || (log !== null && !member.followed.has(log))) continue;
       const copies = this.#random() < this.faults.repeated ? 2 : 1;

@@ -1,182 +1,74 @@
-import { payloadsOf, textFrame } from "../../packages/server/src/core/frame.ts";
-import { parseOffset } from "../../packages/server/src/core/entry-event.ts";
+import { textFrame } from "../../packages/server/src/core/frame.ts";
 import type { ParleyNode } from "../../packages/server/src/core/node.ts";
 import type { Session } from "../../packages/server/src/core/session.ts";
-import type { CloseReason, Connection, User } from "../../packages/server/src/gateway/connection.ts";
+import type { CloseReason, User } from "../../packages/server/src/gateway/connection.ts";
 import type { SimulatedClock } from "./simulated-clock.ts";
+import { type LinkOptions, SimulatedConnection } from "./simulated-connection.ts";
+import { leaveAcknowledged, type Seen, Transcript } from "./simulated-transcript.ts";
 
-/** One network connection: bytes in flight, read at the client's speed; pings travel among them. */
-export class SimulatedConnection implements Connection {
-  readonly id: string;
-  readonly #clock: SimulatedClock;
-  readonly #windowBytes: number;
-  readonly #onPayload: (payload: string) => void;
-  readonly #onClosed: (reason: CloseReason) => void;
-  readonly #pipe: (Buffer | "ping")[] = [];
-  session: Session | null = null;
-  bytesPerMs: number;
-  closed = false;
-  /** The most that was ever unanswered. */
-  unansweredMax = 0;
-  #beforePing = 0;
-  #sincePing = 0;
-  #pinging = false;
-  #confirm = false;
-  #reading = false;
-
-  constructor(
-    id: string,
-    parts: { clock: SimulatedClock; windowBytes: number; bytesPerMs: number },
-    events: { onPayload: (payload: string) => void; onClosed: (reason: CloseReason) => void },
-  ) {
-    this.id = id;
-    this.#clock = parts.clock;
-    this.#windowBytes = parts.windowBytes;
-    this.bytesPerMs = parts.bytesPerMs;
-    this.#onPayload = events.onPayload;
-    this.#onClosed = events.onClosed;
-  }
-
-  get unanswered(): number {
-    return this.#beforePing + this.#sincePing;
-  }
-
-  free(): number {
-    return this.#windowBytes - this.unanswered;
-  }
-
-  reserve(): void {}
-  release(): void {}
-
-  write(frames: readonly Buffer[]): void {
-    if (this.closed) return;
-    for (const frame of frames) {
-      this.#pipe.push(frame);
-      this.#sincePing += frame.length;
-    }
-    this.unansweredMax = Math.max(this.unansweredMax, this.unanswered);
-    if (this.#sincePing >= this.#windowBytes / 2) this.confirm();
-    this.#read();
-  }
-
-  confirm(): void {
-    if (this.#pinging) {
-      this.#confirm = true;
-      return;
-    }
-    this.#pinging = true;
-    this.#beforePing = this.unanswered;
-    this.#sincePing = 0;
-    this.#pipe.push("ping");
-    this.session?.onPinged();
-    this.#read();
-  }
-
-  close(reason: CloseReason): void {
-    if (this.closed) return;
-    this.cut();
-    this.#onClosed(reason);
-  }
-
-  /** The link is cut: what is under way is lost, and the server does not know yet. */
-  cut(): void {
-    this.closed = true;
-    this.#pipe.length = 0;
-  }
-
-  /** Starts reading again after `bytesPerMs` was 0. */
-  resumeReading(bytesPerMs: number): void {
-    this.bytesPerMs = bytesPerMs;
-    this.#read();
-  }
-
-  #read(): void {
-    const [next] = this.#pipe;
-    if (this.#reading || this.closed || next === undefined || this.bytesPerMs === 0) return;
-    this.#reading = true;
-    const ms = next === "ping" ? 0 : Math.ceil(next.length / this.bytesPerMs);
-    this.#clock.after(ms, () => {
-      this.#reading = false;
-      if (this.closed) return;
-      this.#pipe.shift();
-      if (next === "ping") this.#answer();
-      else for (const { payload } of payloadsOf(next)) this.#onPayload(payload.toString());
-      this.#read();
-    });
-  }
-
-  #answer(): void {
-    this.#pinging = false;
-    this.#beforePing = 0;
-    this.session?.onAnswered();
-    if (this.#confirm) {
-      this.#confirm = false;
-      this.confirm();
-    }
-  }
-}
-
-const leaveAcknowledged = "leave acknowledged";
-
-/** What a client saw of one room: the epoch and the last seq, from where it began. */
-interface Seen {
-  epoch: string;
-  seq: number;
+export interface ClientOptions extends Omit<LinkOptions, "clock"> {
+  readonly recovery?: boolean;
 }
 
 /**
- * A client as a stock Socket.IO client is, with a transcript that is checked as it grows: entries of a room come in
- * order, each once, without a gap, from where it asked to start (FEED-1).
+ * A client as a stock Socket.IO client is, with a transcript that is checked as it grows. Its gateway is this class:
+ * requests of one connection are handled in turn, and refusals that may pass close the transport.
  */
 export class SimulatedClient {
   readonly user: User;
-  readonly rooms = new Set<string>();
-  readonly seen = new Map<string, Seen>();
-  /** What broke a rule. */
-  readonly faults: string[] = [];
-  readonly deliveries: { room: string; seq: number; at: number; event: string }[] = [];
-  readonly gaps: { room: string; reason: string }[] = [];
+  readonly transcript: Transcript;
   connection: SimulatedConnection | null = null;
   session: Session | null = null;
   node: ParleyNode | null = null;
   recovered = 0;
+  bytesPerMs: number;
+  /** The most that any of its connections ever had unanswered. */
+  unansweredMax = 0;
+  readonly closeReasons: CloseReason[] = [];
   readonly #clock: SimulatedClock;
-  readonly #windowBytes: number;
+  readonly #options: ClientOptions;
   #pid: string | undefined;
-  #offset: string | undefined;
   #turn: Promise<void> = Promise.resolve();
   #connections = 0;
-  readonly #leaving = new Map<string, number>();
-  bytesPerMs: number;
-  unansweredMax = 0;
+  /** Where the client stood in rooms that it has left. */
+  readonly #left = new Map<string, Seen>();
 
-  constructor(id: string, clock: SimulatedClock, options: { bytesPerMs: number; windowBytes: number }) {
-    this.user = { id, tenant: "default", roles: [], expiresAt: null, issuedAt: 0 };
+  constructor(userId: string, clock: SimulatedClock, options: ClientOptions) {
+    this.user = { id: userId, tenant: "default", roles: [], expiresAt: null, issuedAt: 0 };
+    this.transcript = new Transcript(clock, userId);
     this.#clock = clock;
-    this.#windowBytes = options.windowBytes;
+    this.#options = options;
     this.bytesPerMs = options.bytesPerMs;
   }
 
-  /** By its session while its node lives (`pid`), else by positions. */
-  async connect(node: ParleyNode, by: "session" | "positions"): Promise<void> {
+  get pid(): string | undefined {
+    return this.#pid;
+  }
+
+  /** By its session while its node lives (`pid`), by positions, or as a stock client that begins anew. */
+  async connect(node: ParleyNode, by: "session" | "positions" | "nothing" = "nothing"): Promise<void> {
     this.drop(false);
     const connection = new SimulatedConnection(
       `${this.user.id}-${(this.#connections += 1)}`,
-      { clock: this.#clock, windowBytes: this.#windowBytes, bytesPerMs: this.bytesPerMs },
-      { onPayload: (payload) => this.#take(payload), onClosed: () => this.#lost(connection) },
+      { ...this.#options, clock: this.#clock, bytesPerMs: this.bytesPerMs },
+      {
+        onPayload: (payload) => this.transcript.take(payload),
+        onClosed: (reason) => this.#lost(connection, reason),
+      },
     );
     this.connection = connection;
-    this.#leaving.clear();
+    this.session = null;
     this.#turn = Promise.resolve();
-    const resume = Object.fromEntries([...this.seen].map(([room, { epoch, seq }]) => [room, { epoch, seq }]));
-    const back = by === "session" ? { pid: this.#pid, offset: this.#offset } : { resume };
-    const { session, result } = await node.connect(this.user, connection, back).catch((error: unknown) => {
-      // As the gateway does for a refusal that may pass: the transport is closed, and the client tries again.
-      connection.cut();
-      if (this.connection === connection) this.connection = null;
-      throw error;
-    });
-    if (this.connection !== connection) {
+    this.transcript.reconnecting();
+    const { session, result } = await node
+      .connect(this.user, connection, { ...this.#returning(by), recovery: this.#options.recovery })
+      .catch((error: unknown) => {
+        // As the gateway does for a refusal that may pass: the transport is closed, and the client tries again.
+        connection.cut();
+        if (this.connection === connection) this.connection = null;
+        throw error;
+      });
+    if (this.connection !== connection || connection.closed) {
       node.disconnected(session, connection, false);
       return;
     }
@@ -184,43 +76,93 @@ export class SimulatedClient {
     this.session = session;
     connection.session = session;
     this.#pid = session.pid ?? undefined;
-    if (result === "session") this.recovered += 1;
-    if (result === "new" || result === "unknown") this.#forgetRooms();
+    this.#begin(result);
     session.open();
+  }
+
+  #returning(by: "session" | "positions" | "nothing") {
+    if (by === "session") return { pid: this.#pid, offset: this.transcript.offset };
+    return by === "positions" ? { resume: Object.fromEntries(this.transcript.seen) } : {};
+  }
+
+  /** As apps do: who was not recovered joins again. */
+  #begin(result: "new" | "session" | "positions" | "unknown"): void {
+    const { transcript } = this;
+    if (result === "session") {
+      this.recovered += 1;
+      return;
+    }
+    const lost =
+      result === "positions"
+        ? [...transcript.rooms].filter((room) => !transcript.seen.has(room))
+        : [...transcript.rooms];
+    if (result === "positions") for (const room of lost) transcript.forget(room);
+    else transcript.restart();
+    for (const room of lost) this.join(room).catch(() => {});
   }
 
   /** The link is cut. `noticed`: the node learns it at once, and not only when the client is back. */
   drop(noticed: boolean): void {
     const { connection, session, node } = this;
     if (connection === null) return;
-    this.unansweredMax = Math.max(this.unansweredMax, connection.unansweredMax);
+    this.#count(connection);
     connection.cut();
     this.connection = null;
     if (noticed && session !== null) node?.disconnected(session, connection, false);
   }
 
-  /** Requests of one connection are handled in turn, as the gateway does. */
-  join(room: string): Promise<void> {
+  /** The client says goodbye. */
+  goodbye(): void {
+    const { connection, session, node } = this;
+    this.drop(false);
+    if (connection !== null && session !== null) node?.disconnected(session, connection, true);
+    this.transcript.restart();
+    this.#pid = undefined;
+    this.session = null;
+  }
+
+  /** From a page of history (`history` messages), or where it left (`where`). */
+  join(room: string, from: "page" | "where it left" = "page", history?: number): Promise<void> {
     return this.#inTurn(async (session) => {
-      this.rooms.add(room);
-      await this.node?.rooms.join(session, { roomId: room });
+      const { transcript } = this;
+      const after = from === "page" || transcript.rooms.has(room) ? undefined : this.#left.get(room);
+      transcript.joining(room, after);
+      try {
+        await this.node?.rooms.join(session, { roomId: room, after, ...(history === undefined ? {} : { history }) });
+      } catch (error) {
+        transcript.refused(room, after);
+        throw error;
+      }
     });
   }
 
   leave(room: string): Promise<void> {
     return this.#inTurn(async (session) => {
+      const seen = this.transcript.seen.get(room);
+      if (seen !== undefined) this.#left.set(room, seen);
       this.node?.rooms.leave(session, room);
       session.emit(textFrame(`43${JSON.stringify([leaveAcknowledged, { roomId: room }])}`));
-      this.rooms.delete(room);
-      this.seen.delete(room);
-      this.#leaving.set(room, (this.#leaving.get(room) ?? 0) + 1);
+      this.transcript.leaving(room);
+    });
+  }
+
+  typing(room: string): Promise<void> {
+    return this.#inTurn(async (session) => this.node?.rooms.typing(session, room));
+  }
+
+  /** Asks for a page as `room_history` does; its reply is a frame of as many bytes. */
+  history(room: string, limit: number): Promise<void> {
+    return this.#inTurn(async (session) => {
+      const page = await this.node?.rooms.pages.range(this.user.tenant, { roomId: room, limit });
+      if (page === undefined || !(await session.spare(page.bytes))) return;
+      session.emit(textFrame(`430[${JSON.stringify({ ok: true, messages: page.messages })}]`));
     });
   }
 
   #inTurn(request: (session: Session) => Promise<void>): Promise<void> {
     const { connection } = this;
     const run = async (): Promise<void> => {
-      if (this.session !== null && this.connection !== null && connection === this.connection)
+      if (this.session !== null && connection !== null && connection === this.connection && !connection.closed)
         await request(this.session);
     };
     const done = this.#turn.then(run);
@@ -228,52 +170,14 @@ export class SimulatedClient {
     return done;
   }
 
-  #lost(connection: SimulatedConnection): void {
+  #lost(connection: SimulatedConnection, reason: CloseReason): void {
+    this.#count(connection);
+    this.closeReasons.push(reason);
     if (this.session !== null) this.node?.disconnected(this.session, connection, false);
     if (this.connection === connection) this.connection = null;
   }
 
-  #forgetRooms(): void {
-    this.#leaving.clear();
-    this.rooms.clear();
-    this.seen.clear();
-  }
-
-  #take(payload: string): void {
-    const args: unknown = JSON.parse(payload.slice(2));
-    if (!Array.isArray(args)) return;
-    const event = String(args[0]);
-    const last: unknown = args.at(-1);
-    if (typeof last === "string" && args.length > 1) this.#offset = last;
-    const at = typeof last === "string" ? parseOffset(last) : undefined;
-    if (event === leaveAcknowledged) {
-      const room = String(args[1].roomId);
-      this.#leaving.set(room, (this.#leaving.get(room) ?? 1) - 1);
-      return;
-    }
-    if (event === "room_gap") {
-      this.gaps.push({ room: String(args[1].roomId), reason: String(args[1].reason) });
-      this.seen.delete(String(args[1].roomId));
-    }
-    // What was under way when the client left.
-    if (at !== undefined && (this.#leaving.get(at.room) ?? 0) > 0) return;
-    if (at === undefined || (!this.rooms.has(at.room) && !at.room.startsWith("@"))) return;
-    if (event === "room_history") this.#history(at);
-    else this.#entry(event, at);
-  }
-
-  /** A page may end before what was delivered already, when the client joined again. */
-  #history({ room, epoch, seq }: { room: string; epoch: string; seq: number }): void {
-    const seen = this.seen.get(room);
-    this.seen.set(room, { epoch, seq: seen?.epoch === epoch ? Math.max(seen.seq, seq) : seq });
-  }
-
-  #entry(event: string, { room, epoch, seq }: { room: string; epoch: string; seq: number }): void {
-    const seen = this.seen.get(room);
-    if (seen !== undefined && seen.epoch !== epoch) this.faults.push(`${room}: epoch ${epoch} after ${seen.epoch}`);
-    if (seen !== undefined && seq !== seen.seq + 1) this.faults.push(`${room}: ${seq} after ${seen.seq}`);
-    if (seen === undefined && !room.startsWith("@")) this.faults.push(`${room}: ${seq} before any history`);
-    this.seen.set(room, { epoch, seq });
-    this.deliveries.push({ room, seq, at: this.#clock.now(), event });
+  #count(connection: SimulatedConnection): void {
+    this.unansweredMax = Math.max(this.unansweredMax, connection.unansweredMax);
   }
 }
