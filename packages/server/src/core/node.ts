@@ -1,4 +1,4 @@
-import { type Position, RefusalError } from "@parley/protocol";
+import { type Position, RefusalError, roomIdSchema } from "@parley/protocol";
 import type { Bus } from "../bus/bus.ts";
 import type { CloseReason, Connection, User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
@@ -261,7 +261,8 @@ export class ParleyNode {
   async #begin(session: Session, resume: Readonly<Record<string, Position>>): Promise<void> {
     const { tenant, id } = session.user;
     const inbox = roomOf(inboxOf(tenant, id));
-    const rooms = Object.entries(resume).filter(([roomId]) => isRoom(logId(tenant, roomId)));
+    // Why: the app's own policy is asked about rooms alone, by names that can be one.
+    const rooms = Object.entries(resume).filter(([roomId]) => roomIdSchema.safeParse(roomId).success);
     await Promise.all([
       this.inboxes.follow(session, resume[inbox]),
       this.rooms.followAnnouncements(session, resume[announcementsRoom]),
