@@ -11,7 +11,7 @@ export interface Rights {
   readonly role: Role | null;
 }
 
-export const noRights: Rights = { read: false, send: false, role: null };
+const noRights: Rights = { read: false, send: false, role: null };
 
 export interface AccessQuestion {
   readonly user: User;
