@@ -126,6 +126,8 @@ export class Rooms {
     const { epoch, cursor } = subscriber;
     const reason = cursor === fromHistory ? null : await this.#gapReason(feed, { epoch, seq: cursor });
     if (session.connection === null || !session.subscribers.includes(subscriber)) return;
+    // Why: the client claims a place that the log has not reached; no page would ever be as new.
+    if (reason === "ahead") subscriber.cursor = 0;
     if (cursor === fromHistory || reason !== null) {
       this.#enter(subscriber);
       this.startOver(subscriber, reason);
