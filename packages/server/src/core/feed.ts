@@ -1,4 +1,4 @@
-import type { Store } from "../store/store.ts";
+import type { EntryPage, Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import { type EventText, eventPacket, eventText, offsetOf, readable } from "./entry-event.ts";
 import { textFrame } from "./frame.ts";
@@ -35,8 +35,8 @@ export interface FeedLimits {
 export interface FeedEvents {
   /** Entries were accepted: subscribers are due. `events` begin at `from`. */
   onAdvanced(feed: Feed, from: Seq, events: readonly EventText[]): void;
-  /** The log has another life now; every subscriber must start over. */
-  onReset(feed: Feed): void;
+  /** The log has another life now, or its floor has passed the feed by; every subscriber must start over. */
+  onReset(feed: Feed, reason: "epoch" | "floor"): void;
 }
 
 interface TailEntry {
@@ -80,6 +80,8 @@ export class Feed {
   /** The highest seq that is known to be committed. */
   #announced: Seq;
   #filling = false;
+  /** Another epoch was heard of since the last read began. */
+  #doubtful = false;
   #closed = false;
   #shared = new Map<string, Extract<Taken, { kind: "frames" }>>();
 
@@ -122,6 +124,7 @@ export class Feed {
   accept(committed: Committed): void {
     if (this.#closed) return;
     if (committed.epoch !== this.#epoch) {
+      this.#doubtful = true;
       this.#fill();
       return;
     }
@@ -142,6 +145,8 @@ export class Feed {
     if (epoch === this.#epoch) {
       if (head <= this.#head) return;
       this.#announced = Math.max(this.#announced, head);
+    } else {
+      this.#doubtful = true;
     }
     this.#fill();
   }
@@ -252,26 +257,30 @@ export class Feed {
     );
   }
 
+  /** True when another read is due. */
   async #fillOnce(): Promise<boolean> {
-    const page = await this.#store.readAfter(this.log, this.#head, readEntriesMax, readBytesMax);
+    this.#doubtful = false;
+    const from = this.#head;
+    const announced = this.#announced;
+    const page = await this.#store.readAfter(this.log, from, readEntriesMax, readBytesMax);
+    const state = page ?? (await this.#store.open(this.log));
     if (this.#closed) return false;
-    if (page === undefined || page.epoch !== this.#epoch || page.head < this.#head) {
-      this.#reset(page ?? (await this.#store.open(this.log)));
-      return false;
-    }
-    const missing = page.entries.filter((entry) => entry.seq > this.#head);
-    if (missing[0] !== undefined && missing[0].seq !== this.#head + 1) {
-      // Why: retention has passed this feed by; its subscribers learn it as a gap.
-      this.#reset(page);
-      return false;
-    }
-    this.#extend(missing.map((entry) => eventText(this.log, readable(entry))));
-    this.#takeEarly();
-    if (page.entries.length === 0) this.#announced = Math.max(page.head, this.#head);
-    return this.#head < this.#announced;
+    // Why `from`: what was accepted during the read may well be younger than the page.
+    if (state.epoch !== this.#epoch || state.head < from) this.#reset(state, "epoch");
+    else if (page === undefined || page.floor > this.#head + 1) this.#reset(state, "floor");
+    else this.#takeRead(page);
+    // What was announced before the read and is not there never was; what was announced since may be.
+    if (page?.entries.length === 0 && this.#announced === announced) this.#announced = Math.max(page.head, this.#head);
+    return this.#doubtful || this.#head < this.#announced;
   }
 
-  #reset(state: LogState): void {
+  #takeRead(page: EntryPage): void {
+    const missing = page.entries.filter((entry) => entry.seq > this.#head);
+    this.#extend(missing.map((entry) => eventText(this.log, readable(entry))));
+    this.#takeEarly();
+  }
+
+  #reset(state: LogState, reason: "epoch" | "floor"): void {
     this.#epoch = state.epoch;
     this.#head = state.head;
     this.#announced = state.head;
@@ -279,7 +288,7 @@ export class Feed {
     this.#tailBytes = 0;
     this.#early.clear();
     this.#shared.clear();
-    this.#events.onReset(this);
+    this.#events.onReset(this, reason);
   }
 }
 

@@ -122,7 +122,7 @@ export class Feeds {
           this.#events.onAccepted(advanced, from, events);
           this.flusher.feedAdvanced(advanced);
         },
-        onReset: (reset) => this.#resetSubscribers(reset),
+        onReset: (reset, reason) => this.#resetSubscribers(reset, reason),
       },
     });
     if (!this.#stopped) this.#feeds.set(log, feed);
@@ -190,8 +190,8 @@ export class Feeds {
     this.#events.onGap(subscriber, reason);
   }
 
-  #resetSubscribers(feed: Feed): void {
-    for (const subscriber of [...feed.subscribers]) this.#lose(subscriber, "epoch");
+  #resetSubscribers(feed: Feed, reason: "floor" | "epoch"): void {
+    for (const subscriber of [...feed.subscribers]) this.#lose(subscriber, reason);
   }
 
   /** The log is gone. */
