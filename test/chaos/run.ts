@@ -1,7 +1,11 @@
-// `npm run chaos -- --kills 100 --seed 1`: kills a node under load and checks that nothing acknowledged was lost,
-// repeated or reordered. Exit code 1 unless so.
+// Long tests of a real node, with figures. Exit code 1 unless all is as promised.
+//
+// - `npm run chaos -- --kills 100 --seed 1`: kills a node under load, again and again, and checks that nothing
+//   acknowledged was lost, repeated or reordered.
+// - `npm run chaos -- --slow-readers --seconds 120`: a busy room with one reader that is slow and two that stop.
 import { parseArgs } from "node:util";
 import { type KillsReport, runKills } from "./kills.ts";
+import { describeMemory, raisedRates, runSlowReaders, type SlowReadersReport } from "./slow-readers.ts";
 
 const { values } = parseArgs({
   options: {
@@ -11,28 +15,76 @@ const { values } = parseArgs({
     "sends-per-second": { type: "string", default: "10" },
     /** Clients come back at once instead of as their defaults say. */
     "at-once": { type: "boolean", default: false },
+    "slow-readers": { type: "boolean", default: false },
+    seconds: { type: "string", default: "120" },
   },
 });
 
-const options = {
-  kills: Number(values.kills),
-  seed: Number(values.seed),
-  clients: Number(values.clients),
-  sendsPerSecond: Number(values["sends-per-second"]),
-  // Long enough that a client may have been connected for the 5 s after which the SDK takes the server for well again.
-  calmMsMax: 8_000,
-  reconnecting: values["at-once"] ? ("at_once" as const) : ("as_by_default" as const),
-  earlyPart: 0.15,
-  print: (line: string) => console.log(line),
-};
-console.log(
-  `${options.kills} kills, seed ${options.seed}; ${options.clients} clients with ${options.sendsPerSecond} messages/s each in 3 rooms; ` +
-    `the server with its defaults, and the clients${values["at-once"] ? ", but for reconnecting at once" : ""}`,
-);
-const killed = await runKills(options);
-process.exitCode = print(killed) ? 0 : 1;
+const asPromised = values["slow-readers"] ? await slowReaders(Number(values.seconds)) : await kills();
+process.exitCode = asPromised ? 0 : 1;
 
-function print(report: KillsReport): boolean {
+async function kills(): Promise<boolean> {
+  const options = {
+    kills: Number(values.kills),
+    seed: Number(values.seed),
+    clients: Number(values.clients),
+    sendsPerSecond: Number(values["sends-per-second"]),
+    // Long enough that a client may have been connected for the 5 s after which the SDK takes the server for well again.
+    calmMsMax: 8_000,
+    reconnecting: values["at-once"] ? ("at_once" as const) : ("as_by_default" as const),
+    earlyPart: 0.15,
+    print: (line: string) => console.log(line),
+  };
+  console.log(
+    `${options.kills} kills, seed ${options.seed}; ${options.clients} clients with ${options.sendsPerSecond} messages/s each in 3 rooms; ` +
+      `the server with its defaults, and the clients${values["at-once"] ? ", but for reconnecting at once" : ""}`,
+  );
+  return printKills(await runKills(options));
+}
+
+async function slowReaders(seconds: number): Promise<boolean> {
+  const options = {
+    seconds,
+    messagesPerSecond: 1_000,
+    slowBytesPerSecond: 50_000,
+    deadAfterSeconds: seconds / 12,
+    backAfterSeconds: seconds * 0.75,
+    environment: {},
+    warmUpMessages: 6_000,
+    print: (line: string) => console.log(line),
+  };
+  console.log(
+    `${seconds} s with ${options.messagesPerSecond} messages/s of 100 bytes in one room; one reader takes ${options.slowBytesPerSecond} bytes/s, ` +
+      `two stop after ${options.deadAfterSeconds} s and come back after ${options.backAfterSeconds} s, three read all; each asks for history once a second`,
+  );
+  console.log(`the server with its defaults, but for ${JSON.stringify(raisedRates)}`);
+  return printSlowReaders(await runSlowReaders(options));
+}
+
+function printSlowReaders(report: SlowReadersReport): boolean {
+  const { sent, windowBytes, base, max, disconnects, cutAfterSeconds, readers } = report;
+  console.log("");
+  console.log(`memory, after collections: ${describeMemory(base)} before; at most ${describeMemory(max)}`);
+  console.log(
+    `cut: ${disconnects.join(", ")}, ${cutAfterSeconds.map((cut) => cut.toFixed(1)).join(" s and ")} s after they stopped`,
+  );
+  console.log(
+    `${sent} messages; what the server wrote beyond what had arrived, at most (the window is ${windowBytes}):`,
+  );
+  let passed = max.residentBytes - base.residentBytes <= 10_000_000;
+  for (const { name, connections, recovered, unansweredBytesMax, pages, complete, gaps, faults } of readers) {
+    const { repeated, outOfOrder, missing, unexplained } = faults;
+    const clean = complete && repeated + outOfOrder + missing + unexplained + gaps.length === 0;
+    passed &&= clean && unansweredBytesMax <= windowBytes;
+    const what = clean ? "everything, once, in order" : JSON.stringify({ complete, faults, gaps });
+    console.log(
+      `${name.padStart(10)} ${String(unansweredBytesMax).padStart(8)} bytes; ${connections} connection(s), ${recovered} recovered, ${pages} pages of history; ${what}`,
+    );
+  }
+  return passed && disconnects.join() === "ping_timeout,ping_timeout";
+}
+
+function printKills(report: KillsReport): boolean {
   const { verdict, readySeconds, clientSeconds, completeSeconds, connectedSeconds, refused } = report;
   const { acknowledged, delivered, lost, repeated, outOfOrder, unexplained, toldGaps, findings } = verdict;
   console.log("");
