@@ -116,6 +116,21 @@ describe("an embedded Parley", () => {
     expect(data).toMatchObject({ code: "unauthorized" });
   });
 
+  test("takes the app's own access function, whose rooms need no record", async () => {
+    const app = await startApp({ access: ({ roomId }) => roomId.startsWith("order-") });
+    const alice = await connect(app, "alice");
+    expect(await alice.request("join_room", "order-7")).toMatchObject({ ok: true });
+    await app.parley.publish("order-7", "shipped", { by: "mail" });
+    await alice.got("shipped");
+    await app.parley.sendMessage({ roomId: "order-8", userId: "shop", text: "before anyone was here" });
+    expect(await app.parley.history({ roomId: "order-8" })).toMatchObject({ messages: [{ userId: "shop" }] });
+    await alice.request("join_room", "order-8");
+    expect(
+      (await alice.got("room_history", (messages) => JSON.stringify(messages).includes("before"))).args,
+    ).toHaveLength(2);
+    expect(await alice.request("join_room", "office")).toMatchObject({ error: { code: "forbidden" } });
+  });
+
   test("tells of each connection; a listener that fails harms nobody", async () => {
     const lines: string[] = [];
     const app = await startApp();

@@ -26,6 +26,8 @@ export interface AccessQuestion {
 export interface AccessPolicy {
   /** Questions of one call. */
   readonly questionsMax: number;
+  /** Rooms need no record in the store: the policy alone says which there are. */
+  readonly namesRooms: boolean;
   check(questions: readonly AccessQuestion[]): Promise<readonly Rights[]>;
 }
 
@@ -33,6 +35,7 @@ export interface AccessPolicy {
 export function storedMemberships(store: Store, openRooms: ReadonlySet<LogId> = new Set()): AccessPolicy {
   return {
     questionsMax: 1_000,
+    namesRooms: false,
     async check(questions) {
       const states = await store.memberships(questions.map(({ user, log }) => ({ log, userId: user.id })));
       return questions.map(({ user, log }, index) => {
@@ -62,7 +65,7 @@ export function ownPolicy(ask: AccessFunction, roomOf: (log: LogId) => string): 
     return given.read === true ? { read: true, send: given.send === true, role: given.role ?? null } : noRights;
   };
   // Why one at a time: a question that fails, or is answered late, must not be another user's refusal.
-  return { questionsMax: 1, check: (questions) => Promise.all(questions.map(answer)) };
+  return { questionsMax: 1, namesRooms: true, check: (questions) => Promise.all(questions.map(answer)) };
 }
 
 export interface AccessLimits {
@@ -110,6 +113,10 @@ export class Access {
     this.#onFailure = onFailure;
   }
 
+  get namesRooms(): boolean {
+    return this.#policy.namesRooms;
+  }
+
   /** At once when the answer is known. Rejects with `RefusalError` `access_unavailable`. */
   rights(user: User, log: LogId): Rights | Promise<Rights> {
     const key = keyOf(user.tenant, user.id, log);
@@ -131,19 +138,27 @@ export class Access {
   /** What was answered for this user in this log, or in any log, holds no longer. */
   forget(tenant: string, userId: string, log?: LogId): void {
     if (log !== undefined) {
-      this.#answers.delete(keyOf(tenant, userId, log));
-      this.#asked.delete(keyOf(tenant, userId, log));
+      this.#forgetKey(keyOf(tenant, userId, log));
       return;
     }
     const prefix = `${tenant}\n${userId}\n`;
-    for (const answers of [this.#answers, this.#asked]) {
-      for (const key of answers.keys()) if (key.startsWith(prefix)) answers.delete(key);
-    }
+    this.#forgetKeys((key) => key.startsWith(prefix));
   }
 
   /** What was answered for this log holds no longer. */
   forgetLog(log: LogId): void {
-    for (const key of this.#answers.keys()) if (key.endsWith(`\n${log}`)) this.#answers.delete(key);
+    this.#forgetKeys((key) => key.endsWith(`\n${log}`));
+  }
+
+  #forgetKeys(matches: (key: string) => boolean): void {
+    for (const keys of [this.#answers, this.#asked]) {
+      for (const key of keys.keys()) if (matches(key)) this.#forgetKey(key);
+    }
+  }
+
+  #forgetKey(key: string): void {
+    this.#answers.delete(key);
+    this.#asked.delete(key);
   }
 
   #ask(user: User, log: LogId, key: string): Promise<Rights> {

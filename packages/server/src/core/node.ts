@@ -209,6 +209,7 @@ export class ParleyNode {
     const { roles } = session.user;
     session.user = user;
     if (sameRoles(roles, user.roles)) return;
+    this.access.forget(user.tenant, user.id);
     for (const { log } of [...session.subscribers]) if (isRoom(log)) this.rooms.recheck(session, log);
   }
 

@@ -172,7 +172,7 @@ function named(event: string, data: JsonValue): { event: string; data: JsonValue
 
 async function existingRoom(node: ParleyNode, tenant: string, roomId: string): Promise<LogId> {
   const log = logId(tenant, parse(roomIdSchema, roomId, "roomId"));
-  if ((await node.store.room(log)) === undefined && !node.openRooms.has(log)) {
+  if (!node.access.namesRooms && !node.openRooms.has(log) && (await node.store.room(log)) === undefined) {
     throw new RefusalError(
       "not_found",
       `there is no room ${JSON.stringify(roomId)}; create it with PUT /api/v1/rooms/{roomId} or parley room create`,
