@@ -151,6 +151,13 @@ export class Feed {
     this.#fill();
   }
 
+  /** What the store says of the log. `asked`: this feed's epoch as the store was asked. */
+  learn(state: LogState, asked: Epoch): void {
+    if (this.#closed || asked !== this.#epoch) return;
+    if (state.epoch === this.#epoch) this.announce(state.epoch, state.head);
+    else this.#reset(state, "epoch");
+  }
+
   /**
    * Ready frames of the entries after `cursor`, as many as fit into `bytesMax` and one shared buffer. Subscribers at
    * one cursor get the same buffer.

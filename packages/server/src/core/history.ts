@@ -78,6 +78,7 @@ export class HistoryPages {
   }
 
   async #read(feed: Feed, limit: number): Promise<LatestPage> {
+    const asked = feed.epoch;
     const page = await this.#store.readMessages(feed.log, { limit, bytesMax: this.#bytesMax });
     if (page === undefined) throw new RefusalError("not_found", "the room was deleted");
     const latest = this.anew({
@@ -86,7 +87,7 @@ export class HistoryPages {
       json: messagesJson(feed.log, page),
     });
     // Why: the page may be ahead of the feed, whose hint is still on its way.
-    feed.announce(page.epoch, page.head);
+    feed.learn(page, asked);
     this.#known.set(feed, { limit, page: latest });
     return latest;
   }

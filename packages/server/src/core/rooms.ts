@@ -275,12 +275,16 @@ export class Rooms {
       session.connection !== null && session.subscribers.includes(subscriber) && subscriber.feed === null;
     const attempt = async (): Promise<void> => {
       if (!waits()) return;
-      const readable = await this.#mayRead(session.user, log);
+      if (!(await this.#mayRead(session.user, log))) {
+        if (waits()) this.close(subscriber, "forbidden");
+        return;
+      }
       const feed = await this.#feeds.open(log);
+      const { epoch, cursor } = subscriber;
+      const reason = cursor === fromHistory ? null : await this.#gapReason(feed, { epoch, seq: cursor });
       if (!waits()) return;
-      if (!readable) this.close(subscriber, "forbidden");
-      else if (subscriber.epoch === feed.epoch) this.#feeds.subscribe(subscriber, feed);
-      else this.startOver(subscriber, "epoch");
+      if (cursor === fromHistory || reason !== null) this.startOver(subscriber, reason);
+      else this.#attach(subscriber, feed);
     };
     attempt().catch(() => this.#clock.after(retryMs, () => this.#goOn(subscriber)));
   }
@@ -321,12 +325,14 @@ export class Rooms {
   }
 
   async #gapReason(feed: Feed, after: Position): Promise<RoomGapReason | null> {
-    if (after.seq > feed.head) {
+    const asked = feed.epoch;
+    if (after.epoch !== asked || after.seq > feed.head) {
       // Why: the client may have it from another node, whose hint is still on its way to this one.
       const [state] = await this.#store.states([feed.log]);
-      if (state !== undefined) feed.announce(state.epoch, state.head);
+      if (state !== undefined) feed.learn(state, asked);
       if (state?.epoch === after.epoch && state.head < after.seq) return "ahead";
     }
+    if (feed.closed) return this.#gapReason(await this.#feeds.open(feed.log), after);
     if (after.epoch !== feed.epoch) return "epoch";
     // What lies below the floor shows when the first page is read: the feed then reports the gap.
     return feed.head - after.seq > this.#limits.catchUpMax ? "too_far" : null;
@@ -360,7 +366,9 @@ export class Rooms {
       // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
       if (now !== undefined && now !== before) return now;
       if (!fits) return this.#owePage(session, log, page.epoch, before);
-      if (before?.epoch === page.epoch && page.head < before.cursor) continue;
+      // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
+      const isStale = before?.epoch === page.epoch && page.head < before.cursor;
+      if (isStale || feed.closed || feed.epoch !== page.epoch) continue;
       if (reason !== null)
         session.emit(eventFrame("room_gap", { roomId: roomOf(log), reason, epoch: page.epoch, head: page.head }));
       session.emit(frame);
@@ -384,8 +392,14 @@ export class Rooms {
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
     if (old?.epoch === feed.epoch) subscriber.repeatsTo = Math.max(old.cursor, old.repeatsTo);
-    if (session.connection !== null) this.#feeds.subscribe(subscriber, feed);
+    if (session.connection !== null) this.#attach(subscriber, feed);
     return subscriber;
+  }
+
+  /** Delivery begins; with another feed of the log, if this one was closed in a wait in which nobody followed it. */
+  #attach(subscriber: Subscriber, feed: Feed): void {
+    if (feed.closed) this.#goOn(subscriber);
+    else this.#feeds.subscribe(subscriber, feed);
   }
 
   #enter(subscriber: Subscriber): void {

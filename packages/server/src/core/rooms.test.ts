@@ -1,0 +1,80 @@
+import { describe, expect, test } from "vitest";
+import type { SimulatedClient } from "../../../../test/support/simulated-client.ts";
+import { World, type WorldOptions } from "../../../../test/support/simulation.ts";
+import { logId } from "./log.ts";
+import type { ParleyNode } from "./node.ts";
+
+async function createWorld(options: WorldOptions = {}): Promise<{ world: World; node: ParleyNode }> {
+  const world = new World({ openRooms: ["alpha", "beta"], ...options });
+  return { world, node: await world.startNode() };
+}
+
+let sent = 0;
+
+async function send(world: World, node: ParleyNode, room: string, texts: readonly string[]): Promise<void> {
+  const user = { tenant: "default", id: "writer" };
+  await world.until(
+    Promise.all(texts.map((text) => node.rooms.send(user, { roomId: room, text, clientId: `c${(sent += 1)}` }))),
+  );
+}
+
+function texts(count: number, length = 100): string[] {
+  return Array.from({ length: count }, (_, index) => `${index} ${"x".repeat(length)}`);
+}
+
+function seqs({ transcript }: SimulatedClient, room: string): number[] {
+  return transcript.deliveries.filter((delivery) => delivery.room === room).map(({ seq }) => seq);
+}
+
+describe("joining", () => {
+  test("[FEED-1] a page that waits longer than its feed lingers is followed by what comes after it", async () => {
+    const { world, node } = await createWorld();
+    const client = world.addClient("user");
+    await world.until(client.connect(node));
+    await world.until(client.join("alpha"));
+    await send(world, node, "beta", ["first"]);
+    client.connection?.resumeReading(0);
+    await send(world, node, "alpha", texts(200));
+    const joining = client.join("beta");
+    await world.clock.advance(3 * world.limits.feedLingerMs);
+    expect(node.feeds.get(logId("default", "beta"))).toBeUndefined();
+    client.connection?.resumeReading(1_000);
+    await world.until(joining);
+    await send(world, node, "beta", ["second", "third"]);
+    await world.clock.advance(1_000);
+    expect(client.transcript.faults).toEqual([]);
+    expect(seqs(client, "beta")).toEqual([2, 3]);
+  });
+
+  test("[FEED-1] who joins again while entries arrive gets a page that lacks nothing of what came before it", async () => {
+    const { world, node } = await createWorld({ storeLatencyMaxMs: 20 });
+    const client = world.addClient("user");
+    await world.until(client.connect(node));
+    await world.until(client.join("alpha"));
+    for (let round = 0; round < 30; round += 1) {
+      world.background(send(world, node, "alpha", texts(3)));
+      world.background(client.join("alpha"));
+      await world.clock.advance(7);
+    }
+    await world.clock.advance(2_000);
+    expect(client.transcript.faults).toEqual([]);
+    expect(client.transcript.pages.length).toBe(31);
+    expect(client.transcript.seen.get("alpha")?.seq).toBe(90);
+  });
+
+  test("[FEED-1] a join that fails for the store leaves who was in the room there, without a gap", async () => {
+    const { world, node } = await createWorld();
+    const client = world.addClient("user");
+    await world.until(client.connect(node));
+    await world.until(client.join("alpha"));
+    await send(world, node, "alpha", texts(3));
+    await world.clock.advance(100);
+    world.store.setDown(true);
+    await expect(world.until(client.join("alpha", "page", 3))).rejects.toThrow();
+    world.store.setDown(false);
+    await send(world, node, "alpha", texts(3));
+    await world.clock.advance(2_000);
+    expect(client.transcript.faults).toEqual([]);
+    expect(seqs(client, "alpha")).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+});
