@@ -97,6 +97,9 @@ describe("an embedded Parley", () => {
     const body = JSON.stringify({ access: "public" });
     expect((await fetch(`${url}/api/v1/rooms/r1`, { method: "PUT", headers, body })).status).toBeLessThan(300);
     expect(await parley.room({ roomId: "r1" })).toMatchObject({ access: "public" });
+    const again = await parley.openInternal();
+    await again[Symbol.asyncDispose]();
+    await expect(fetch(`${again.url}/health/ready`)).rejects.toThrow("fetch failed");
     await parley.close();
     await expect(fetch(`${url}/health/ready`)).rejects.toThrow("fetch failed");
   });
