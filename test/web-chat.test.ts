@@ -162,6 +162,29 @@ test("who reads earlier messages stays there, and is told of new ones", async ()
   expect(await alice.message("news").isVisible()).toBe(true);
 });
 
+test("who scrolls up just as a message comes in is not pulled back", async () => {
+  await using server = await DevelopmentServer.start();
+  await server.fill("room-123", numbered(60));
+  const { alice, bob } = await openChat(server);
+  await alice.message("message 60").waitFor();
+  const scroller = alice.frame.locator(".feed-scroller");
+  const pulledBack = scroller.evaluate(scrollUpWhenGrown);
+  await bob.send("first news");
+  expect(await pulledBack).toBe(false);
+  await bob.send("more news");
+  await alice.frame.getByRole("button", { name: "1 new message" }).waitFor();
+});
+
+/** Waits for a new last row, then scrolls up to rows never shown before; says whether the feed goes back to its end. */
+async function scrollUpWhenGrown(scroller: Element): Promise<boolean> {
+  const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+  const isGrown = () => Array.from(scroller.querySelectorAll("article")).at(-1)?.textContent.includes("first news");
+  while (isGrown() !== true) await frame();
+  scroller.scrollTop -= scroller.clientHeight * 1.5;
+  for (let frames = 0; frames < 25; frames += 1) await frame();
+  return scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop < 40;
+}
+
 test("a keyboard is enough", async () => {
   await using server = await DevelopmentServer.start();
   await server.fill("room-123", numbered(60));

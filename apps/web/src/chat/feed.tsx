@@ -25,9 +25,11 @@ export function Feed({ session, timeline, shown, ended }: FeedProps): ReactNode 
   const rows = useMemo(() => rowsOf(timeline, userId), [timeline, userId]);
   const list = useRef<VirtualizerHandle>(null);
   const scroller = useRef<HTMLDivElement>(null);
-  const scroll = useFeedScroll({ rows, list, older: timeline.older, shown, onNearStart: () => session.loadOlder() });
+  const { older } = timeline;
+  const onNearStart = (): void => session.loadOlder();
+  const scroll = useFeedScroll({ rows, list, scroller, headPx: feedHeadPx, older, shown, onNearStart });
   const focus = useRowFocus(rows, list, scroller);
-  const total = timeline.older === "none" ? rows.length : -1;
+  const total = older === "none" ? rows.length : -1;
   return (
     <div className="feed-frame">
       <div className="feed-scroller" ref={scroller}>
@@ -38,7 +40,7 @@ export function Feed({ session, timeline, shown, ended }: FeedProps): ReactNode 
           <div
             role="feed"
             aria-label={texts.feedLabel(roomId)}
-            aria-busy={timeline.older === "loading"}
+            aria-busy={older === "loading"}
             onKeyDown={focus.onKeyDown}
           >
             <Virtualizer

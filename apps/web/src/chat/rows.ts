@@ -11,6 +11,8 @@ export type Delivery =
 export interface Row {
   /** Stays the same when a message on its way becomes a committed one. */
   readonly key: string;
+  /** Null while the message is on its way. */
+  readonly seq: number | null;
   readonly userId: string;
   readonly own: boolean;
   readonly text: string;
@@ -55,6 +57,7 @@ function committedRow(message: Message, userId: string): Row {
   const own = message.userId === userId;
   return {
     key: own && message.clientId !== undefined ? `own ${message.clientId}` : message.id,
+    seq: message.seq,
     userId: message.userId,
     own,
     text: message.text,
@@ -70,6 +73,7 @@ function committedRow(message: Message, userId: string): Row {
 function outgoingRow(message: OutgoingMessage, userId: string): Row {
   return {
     key: `own ${message.clientId}`,
+    seq: null,
     userId,
     own: true,
     text: message.text,
