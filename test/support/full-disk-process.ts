@@ -25,7 +25,10 @@ let n = 1;
 let batch = nextBatch(50);
 
 function nextBatch(entries: number): AppendBatch {
-  const appends = Array.from({ length: entries }, (_, index): Append => append("x".repeat(2_000), { clientId: `${n} ${index}` }));
+  const appends = Array.from(
+    { length: entries },
+    (_, index): Append => append("x".repeat(2_000), { clientId: `${n} ${index}` }),
+  );
   return { node: "node-1", n, appends };
 }
 

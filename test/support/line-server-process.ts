@@ -7,7 +7,11 @@ import { logId } from "../../packages/server/src/core/log.ts";
 import { openSqliteStore } from "../../packages/server/src/store/sqlite.ts";
 
 const [folder = "", synchronous] = process.argv.slice(2);
-const store = await openSqliteStore({ folder, clock: systemClock, synchronous: synchronous === "OFF" ? "OFF" : "FULL" });
+const store = await openSqliteStore({
+  folder,
+  clock: systemClock,
+  synchronous: synchronous === "OFF" ? "OFF" : "FULL",
+});
 const waiting: { socket: Socket; line: string }[] = [];
 let n = 0;
 let isRunning = false;

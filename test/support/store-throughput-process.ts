@@ -17,7 +17,11 @@ const folder = mkdtempSync(path.join(import.meta.dirname, "..", "..", "node_modu
 const commits: number[] = [];
 
 try {
-  await using store = await openSqliteStore({ folder, clock: systemClock, onCommit: (seconds) => commits.push(seconds) });
+  await using store = await openSqliteStore({
+    folder,
+    clock: systemClock,
+    onCommit: (seconds) => commits.push(seconds),
+  });
   const ids = Array.from({ length: total }, () => randomUUID());
   const cpu = process.cpuUsage();
   const startedAt = performance.now();
@@ -38,7 +42,8 @@ try {
   const seconds = (performance.now() - startedAt) / 1_000;
   const { user, system } = process.cpuUsage(cpu);
   commits.sort((one, other) => one - other);
-  const quantile = (part: number): string => `${((commits[Math.floor(commits.length * part)] ?? 0) * 1_000).toFixed(1)} ms`;
+  const quantile = (part: number): string =>
+    `${((commits[Math.floor(commits.length * part)] ?? 0) * 1_000).toFixed(1)} ms`;
   console.log(`${Math.round(total / seconds)} rows/s, ${((user + system) / total).toFixed(1)} µs of CPU a row`);
   console.log(`commit p50 ${quantile(0.5)}, p99 ${quantile(0.99)}, longest ${quantile(0.9999)}`);
   console.log(`${availableParallelism()} cores, load ${loadavg()[0]?.toFixed(1)}`);
