@@ -130,7 +130,7 @@ export class SimulatedConnection implements Connection {
       this.#cancelRead = null;
       this.#pipe.shift();
       if (next === "ping")
-        this.#cancelAnswer = this.#options.clock.after(this.#options.answerMs ?? 0, () => this.#answered());
+        this.#cancelAnswer = this.#options.clock.after(this.#options.answerMs ?? 1, () => this.#answered());
       else for (const { payload } of payloadsOf(next)) this.#events.onPayload(payload.toString());
       this.#read();
     });

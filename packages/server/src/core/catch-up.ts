@@ -117,11 +117,13 @@ export class CatchUp {
 
   #deliver(subscriber: Subscriber, cursor: Seq, frames: readonly Buffer[]): void {
     if (subscriber.cursor !== cursor) return this.#events.onCaughtUp(subscriber);
-    const free = subscriber.session.free();
+    const { session } = subscriber;
+    const free = session.free();
     let bytes = 0;
     let count = 0;
     for (const frame of frames) {
-      if (bytes + frame.length > free) break;
+      // An entry larger than the window goes alone.
+      if (bytes + frame.length > free && !(count === 0 && session.fits(frame.length))) break;
       bytes += frame.length;
       count += 1;
     }

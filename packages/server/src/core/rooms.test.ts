@@ -70,7 +70,7 @@ describe("joining", () => {
     await send(world, node, "alpha", texts(3));
     await world.clock.advance(100);
     world.store.setDown(true);
-    await expect(world.until(client.join("alpha", "page", 3))).rejects.toThrow();
+    await expect(world.until(client.join("alpha", "page", 3))).rejects.toThrow("simulated");
     world.store.setDown(false);
     await send(world, node, "alpha", texts(3));
     await world.clock.advance(2_000);

@@ -1,5 +1,6 @@
 import type { Connection, User } from "../gateway/connection.ts";
 import type { LogId, Seq } from "./log.ts";
+import type { Feed, Taken } from "./feed.ts";
 import { Subscriber } from "./subscriber.ts";
 import { fromHistory, type LastEvent, repeatedRun, type Run, Unconfirmed } from "./unconfirmed.ts";
 
@@ -20,6 +21,7 @@ interface RoomWaiter {
 }
 
 const none: readonly Subscriber[] = [];
+const full = { kind: "full" } as const;
 
 /** Runs kept between two answered pings; at half of it the connection is pinged early, at all of it entries wait. */
 const runsMax = 1_024;
@@ -41,6 +43,8 @@ export class Session {
   queued = false;
   /** Since when no connection serves it. */
   detachedAt = 0;
+  /** Rises whenever a right of its user may have changed: an answer of before may not hold any more. */
+  doubts = 0;
 
   readonly #events: SessionEvents;
   #unconfirmed: Unconfirmed | null = null;
@@ -55,6 +59,9 @@ export class Session {
   #granted = 0;
   /** CONNECT was answered: entries may be written. */
   #open = false;
+  /** Something was written, and is not answered: since the last ping, and before it. */
+  #wroteSincePing = false;
+  #wroteBeforePing = false;
   /** Subscribers that the next flush has something for. */
   #due: Subscriber[] | null = null;
 
@@ -97,6 +104,8 @@ export class Session {
   disconnect(): void {
     this.connection = null;
     this.#open = false;
+    this.#wroteSincePing = false;
+    this.#wroteBeforePing = false;
     this.#replies = null;
     this.#replyBytes = 0;
     this.#due = null;
@@ -139,7 +148,7 @@ export class Session {
     // Why: pings are told to an open session only, so that nobody would wake who waits for an answer now.
     if (connection !== null && !this.#open) return;
     for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
-      if (connection !== null && this.free() < next.bytes) {
+      if (connection !== null && !this.fits(next.bytes)) {
         connection.confirm();
         return;
       }
@@ -159,6 +168,15 @@ export class Session {
     return (this.connection?.free() ?? 0) - this.#replyBytes - this.#granted;
   }
 
+  /** What is larger than the window goes, too, but alone: once nothing else is unanswered. */
+  fits(bytes: number): boolean {
+    return bytes <= this.free() || (this.#isAnswered() && this.#replyBytes === 0 && this.#granted === 0);
+  }
+
+  #isAnswered(): boolean {
+    return !this.#wroteSincePing && !this.#wroteBeforePing;
+  }
+
   /** As `emit`, for packets of several frames. */
   emitAll(frames: readonly Buffer[]): void {
     for (const frame of frames) this.emit(frame);
@@ -166,7 +184,7 @@ export class Session {
 
   /** Best effort: dropped when the reader is slow. */
   signal(frame: Buffer): void {
-    if (this.connection !== null && this.connection.free() > frame.length * 64) this.emit(frame);
+    if (this.free() > frame.length * 64) this.emit(frame);
   }
 
   /** A history page is among the replies: it ends at `to`. */
@@ -197,7 +215,10 @@ export class Session {
     this.#granted = 0;
     this.#recordReplies();
     for (const subscriber of due) bytes += this.#take(subscriber, frames, connection.free() - bytes);
-    if (frames.length > 0) connection.write(frames);
+    if (frames.length > 0) {
+      this.#wroteSincePing = true;
+      connection.write(frames);
+    }
     // Why only now: a ping must follow what it is to confirm.
     const runsMany = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2;
     if (this.#confirmNow || runsMany) connection.confirm();
@@ -207,7 +228,7 @@ export class Session {
   /** Frames of a page that was read from the store, written with this turn's flush. False when the window is too full for it. */
   writePage(subscriber: Subscriber, frames: Buffer, to: Seq): boolean {
     const { connection } = this;
-    if (connection === null || !this.#open || this.free() < frames.length) return false;
+    if (connection === null || !this.#open || this.#waitingForRoom !== null || !this.fits(frames.length)) return false;
     this.emit(frames);
     this.#addReplyRun({ subscriber, from: subscriber.cursor, to, page: pageOf(subscriber) });
     this.#events.delivered(to - subscriber.cursor);
@@ -220,8 +241,7 @@ export class Session {
     if (feed === null || subscriber.state !== "live") return 0;
     let bytes = 0;
     for (;;) {
-      const runsFull = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax;
-      const taken = runsFull ? ({ kind: "full" } as const) : feed.take(subscriber.cursor, free - bytes, this.offsets);
+      const taken = this.#mayTake() ? this.#next(feed, subscriber.cursor, frames, free - bytes) : full;
       switch (taken.kind) {
         case "frames":
           frames.push(taken.frames);
@@ -240,6 +260,19 @@ export class Session {
           return bytes;
       }
     }
+  }
+
+  #next(feed: Feed, cursor: Seq, frames: readonly Buffer[], free: number): Taken {
+    const taken = feed.take(cursor, free, this.offsets);
+    // Why: an entry larger than the window would never fit.
+    const goesAlone = taken.kind === "full" && frames.length === 0 && this.#isAnswered();
+    return goesAlone ? feed.take(cursor, Infinity, this.offsets) : taken;
+  }
+
+  #mayTake(): boolean {
+    // Why: entries that always take what was answered would starve a page that needs more of the window than that.
+    if (this.#waitingForRoom !== null) return false;
+    return this.#unconfirmed === null || this.#unconfirmed.size < runsMax;
   }
 
   /** The window is too full for the page that was read: the answer to a ping goes on with it, so one is sent now. */
@@ -273,10 +306,13 @@ export class Session {
 
   onPinged(): void {
     this.#unconfirmed?.pinged();
+    this.#wroteBeforePing ||= this.#wroteSincePing;
+    this.#wroteSincePing = false;
   }
 
   /** The window is free again: what has arrived is confirmed, and parked subscribers are due. */
   onAnswered(): void {
+    this.#wroteBeforePing = false;
     if (this.#unconfirmed !== null) {
       const arrived = this.#unconfirmed.answered();
       if (this.#unconfirmed.size === 0) this.#unconfirmed = null;
