@@ -22,7 +22,15 @@ async function createFeed(options: Partial<FeedLimits> = {}) {
   const feed = new Feed(log, await wait(store.open(log)), {
     store,
     clock,
-    limits: { tailBytesMax: 100_000, earlyEntriesMax: 100, storeRetryMs: 300, ...options },
+    limits: {
+      tailBytesMax: 100_000,
+      tailsBytesMax: 1_000_000,
+      tailBytesMin: 1_000,
+      earlyEntriesMax: 100,
+      storeRetryMs: 300,
+      ...options,
+    },
+    tails: { bytes: 0 },
     events: {
       onAdvanced: (_feed, from, events) => accepted.push(...events.map((_event, index) => from + index)),
       onReset: (_feed, reason) => resets.push(reason),

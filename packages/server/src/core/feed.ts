@@ -23,8 +23,10 @@ export type Taken =
   | { readonly kind: "behind" };
 
 export interface FeedLimits {
-  /** Bytes of event text that a tail keeps ready. */
+  /** Bytes of event text that a tail keeps ready; all tails of a node together; and one, while they are over it. */
   readonly tailBytesMax: number;
+  readonly tailsBytesMax: number;
+  readonly tailBytesMin: number;
   /** Entries that wait for a missing one before them. */
   readonly earlyEntriesMax: number;
   /** Pause between reads of a store that fails. */
@@ -76,6 +78,8 @@ export class Feed {
   #head: Seq;
   #tail: TailEntry[] = [];
   #tailBytes = 0;
+  /** What all feeds of the node hold; each keeps its own part of it true. */
+  readonly #tails: { bytes: number };
   #early = new Map<Seq, EventText>();
   /** The highest seq that is known to be committed. */
   #announced: Seq;
@@ -88,7 +92,7 @@ export class Feed {
   constructor(
     log: LogId,
     state: LogState,
-    parts: { store: Store; clock: Clock; limits: FeedLimits; events: FeedEvents },
+    parts: { store: Store; clock: Clock; limits: FeedLimits; events: FeedEvents; tails: { bytes: number } },
   ) {
     this.log = log;
     this.#epoch = state.epoch;
@@ -98,6 +102,7 @@ export class Feed {
     this.#clock = parts.clock;
     this.#limits = parts.limits;
     this.#events = parts.events;
+    this.#tails = parts.tails;
     this.idleSince = parts.clock.now();
   }
 
@@ -115,7 +120,7 @@ export class Feed {
 
   close(): void {
     this.#closed = true;
-    this.#tail = [];
+    this.#dropTail();
     this.#early.clear();
     this.#shared.clear();
   }
@@ -170,14 +175,15 @@ export class Feed {
     const known = this.#shared.get(key);
     if (known !== undefined && known.frames.length <= bytesMax) return known;
     const taken = this.#join(cursor, first, bytesMax, offsets);
-    if (taken.kind === "frames" && known === undefined && this.#shared.size < sharedBuffersMax)
-      this.#shared.set(key, taken);
+    if (taken.kind === "frames" && taken.to > cursor + 1) this.#share(key, taken);
     return taken;
   }
 
-  /** Shared buffers live as long as one pass over the subscribers. */
-  dropShared(): void {
-    this.#shared.clear();
+  /** Joined buffers live for one turn of the event loop; a single entry's frame is shared as it is. */
+  #share(key: string, taken: Extract<Taken, { kind: "frames" }>): void {
+    if (this.#shared.size >= sharedBuffersMax) return;
+    if (this.#shared.size === 0) this.#clock.immediate(() => this.#shared.clear());
+    this.#shared.set(key, taken);
   }
 
   #join(cursor: Seq, first: Seq, bytesMax: number, offsets: boolean): Taken {
@@ -210,6 +216,7 @@ export class Feed {
     for (const event of events) {
       this.#tail.push({ event, withOffset: null, plain: null });
       this.#tailBytes += event.length;
+      this.#tails.bytes += event.length;
     }
     this.#head += events.length;
     this.#trimTail();
@@ -217,11 +224,21 @@ export class Feed {
     this.#events.onAdvanced(this, from, events);
   }
 
+  #dropTail(): void {
+    this.#tail = [];
+    this.#tails.bytes -= this.#tailBytes;
+    this.#tailBytes = 0;
+  }
+
   #trimTail(): void {
     let drop = 0;
     // Invariant: the newest entry stays, so that live subscribers never need the store.
-    while (this.#tailBytes > this.#limits.tailBytesMax && drop < this.#tail.length - 1) {
-      this.#tailBytes -= this.#tail[drop]?.event.length ?? 0;
+    const { tailBytesMax, tailsBytesMax, tailBytesMin } = this.#limits;
+    const bytesMax = this.#tails.bytes > tailsBytesMax ? tailBytesMin : tailBytesMax;
+    while (this.#tailBytes > bytesMax && drop < this.#tail.length - 1) {
+      const bytes = this.#tail[drop]?.event.length ?? 0;
+      this.#tailBytes -= bytes;
+      this.#tails.bytes -= bytes;
       drop += 1;
     }
     if (drop > 0) this.#tail.splice(0, drop);
@@ -291,8 +308,7 @@ export class Feed {
     this.#epoch = state.epoch;
     this.#head = state.head;
     this.#announced = state.head;
-    this.#tail = [];
-    this.#tailBytes = 0;
+    this.#dropTail();
     this.#early.clear();
     this.#shared.clear();
     this.#events.onReset(this, reason);

@@ -10,6 +10,8 @@ import { attach, detach, type Subscriber } from "./subscriber.ts";
 
 export interface FeedsLimits {
   readonly tailBytesMax: number;
+  readonly tailsBytesMax: number;
+  readonly tailBytesMin: number;
   readonly flushBudgetMs: number;
   readonly catchUpReadsMax: number;
   readonly earlyEntriesMax: number;
@@ -20,6 +22,8 @@ export interface FeedsLimits {
 
 export const defaultFeedsLimits: FeedsLimits = {
   tailBytesMax: 262_144,
+  tailsBytesMax: 134_217_728,
+  tailBytesMin: 4_096,
   flushBudgetMs: 5,
   catchUpReadsMax: 8,
   earlyEntriesMax: 1_000,
@@ -50,6 +54,8 @@ export class Feeds {
   readonly #events: FeedsEvents;
   readonly #catchUp: CatchUp;
   readonly #feeds = new Map<LogId, Feed>();
+  /** Bytes of all tails. */
+  readonly #tails = { bytes: 0 };
   readonly #opening = new Map<LogId, Promise<Feed>>();
   #stopped = false;
   #cancelSweep: () => void = () => {};
@@ -117,6 +123,7 @@ export class Feeds {
       store: this.#store,
       clock: this.#clock,
       limits: this.#limits,
+      tails: this.#tails,
       events: {
         onAdvanced: (advanced, from, events) => {
           this.#events.onAccepted(advanced, from, events);
