@@ -136,6 +136,31 @@ describe("the app's own access function", () => {
     expect(alice.all("room_closed")).toEqual([]);
   });
 
+  test.each([{ history: 10 }, { history: 0 }])(
+    "[ACC-1] an answer that was on its way when `access.changed` came opens nothing: %j",
+    async (page) => {
+      const waiting: ((answer: boolean) => void)[] = [];
+      const server = await start(({ user }) => {
+        if (user.id === "alice") return true;
+        return new Promise<boolean>((resolve) => waiting.push(resolve));
+      });
+      const [alice, bob] = [await connect(server, "alice"), await connect(server, "bob")];
+      await alice.request("join_room", "lobby");
+      const joining = bob.request("join_room", { roomId: "lobby", ...page });
+      const stale = await eventually("the question", () => waiting.shift());
+      await server.operations.accessChanged({ userId: "bob" });
+      stale(true);
+      (await eventually("the next question", () => waiting.shift()))(false);
+      const { ok } = await joining;
+      if (ok) await bob.got("room_closed");
+      await alice.request("send_message", { roomId: "lobby", text: "not for bob" });
+      await alice.got("new_message");
+      await bob.settle();
+      expect(bob.texts).toEqual([]);
+      expect(JSON.stringify(bob.received)).not.toContain("not for bob");
+    },
+  );
+
   test("[ACC-1] a right that is confirmed by `access.changed` costs no entry", async () => {
     const server = await start(() => true);
     const [alice, bob] = [await connect(server, "alice"), await connect(server, "bob")];

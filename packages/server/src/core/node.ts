@@ -210,6 +210,7 @@ export class ParleyNode {
     session.user = user;
     if (sameRoles(roles, user.roles)) return;
     this.access.forget(user.tenant, user.id);
+    session.doubts += 1;
     for (const { log } of [...session.subscribers]) if (isRoom(log)) this.rooms.recheck(session, log);
   }
 
@@ -243,6 +244,8 @@ export class ParleyNode {
     else if (log !== null) this.access.forgetLog(log);
     const sessions = userId === null ? [...this.sessions.connected] : this.sessions.of(tenant, userId);
     for (const session of sessions) {
+      // Who is joining just now has no subscriber yet.
+      session.doubts += 1;
       for (const subscriber of [...session.subscribers]) {
         if (isRoom(subscriber.log) && (log === null || subscriber.log === log))
           this.rooms.recheck(session, subscriber.log);
@@ -250,12 +253,14 @@ export class ParleyNode {
     }
   }
 
-  /** The room's log is gone: its subscribers are told. */
+  /** The room's log is gone: its subscribers are told, also those who wait for a page of it. */
   roomDeleted(log: LogId): void {
     this.access.forgetLog(log);
-    const feed = this.feeds.get(log);
-    if (feed === undefined) return;
-    for (const subscriber of [...feed.subscribers]) this.rooms.close(subscriber, "deleted");
+    for (const session of [...this.sessions.connected]) {
+      session.doubts += 1;
+      const subscriber = session.find(log);
+      if (subscriber !== undefined) this.rooms.close(subscriber, "deleted");
+    }
     this.feeds.drop(log);
   }
 

@@ -84,6 +84,7 @@ export class Rooms {
     request: { roomId: string; after?: Position | undefined; history?: number | undefined },
   ): Promise<Joined> {
     const log = logId(session.user.tenant, request.roomId);
+    const { doubts } = session;
     await this.#require(session.user, log, "read");
     if (session.find(log) === undefined && this.#roomsOf(session) >= this.#limits.roomsPerConnectionMax) {
       throw new RefusalError(
@@ -95,6 +96,7 @@ export class Rooms {
     try {
       const subscriber = await this.#place(session, log, request);
       this.#enter(subscriber);
+      if (session.doubts !== doubts) this.recheck(session, log);
       return { roomId: request.roomId, epoch: subscriber.epoch, seq: subscriber.cursor };
     } catch (error) {
       if (before !== undefined) this.#goOn(before);
@@ -116,6 +118,7 @@ export class Rooms {
    */
   async resume(subscriber: Subscriber): Promise<void> {
     const { session, log } = subscriber;
+    const { doubts } = session;
     if (isRoom(log) && !(await this.#mayRead(session.user, log))) {
       session.remove(subscriber);
       session.emit(eventFrame("room_closed", { roomId: roomOf(log), reason: "forbidden" }));
@@ -133,6 +136,7 @@ export class Rooms {
       this.startOver(subscriber, reason);
     } else {
       this.#enter(this.#subscribe(session, feed, cursor));
+      if (isRoom(log) && session.doubts !== doubts) this.recheck(session, log);
     }
   }
 
@@ -178,7 +182,11 @@ export class Rooms {
     };
     const retry = (): void => {
       if (session.connection === null || !session.subscribers.includes(subscriber)) return;
-      attempt().catch(() => this.#clock.after(retryMs, retry));
+      attempt().catch((error: unknown) => {
+        const ending = endingOf(error);
+        if (ending === null) this.#clock.after(retryMs, retry);
+        else if (session.subscribers.includes(subscriber)) this.close(subscriber, ending);
+      });
     };
     retry();
   }
@@ -260,8 +268,12 @@ export class Rooms {
     }
   }
 
-  /** Asks for the session's right to the room again, without delivery meanwhile. */
+  /**
+   * Asks for the session's right to the room again, without delivery meanwhile. Whoever is joining just now asks again,
+   * too, before anything of the room is written.
+   */
   recheck(session: Session, log: LogId): void {
+    session.doubts += 1;
     const subscriber = session.find(log);
     if (subscriber === undefined || subscriber.feed === null) return;
     this.#feeds.unsubscribe(subscriber);
@@ -275,6 +287,7 @@ export class Rooms {
       session.connection !== null && session.subscribers.includes(subscriber) && subscriber.feed === null;
     const attempt = async (): Promise<void> => {
       if (!waits()) return;
+      const { doubts } = session;
       if (!(await this.#mayRead(session.user, log))) {
         if (waits()) this.close(subscriber, "forbidden");
         return;
@@ -283,7 +296,8 @@ export class Rooms {
       const { epoch, cursor } = subscriber;
       const reason = cursor === fromHistory ? null : await this.#gapReason(feed, { epoch, seq: cursor });
       if (!waits()) return;
-      if (cursor === fromHistory || reason !== null) this.startOver(subscriber, reason);
+      if (session.doubts !== doubts) this.#goOn(subscriber);
+      else if (cursor === fromHistory || reason !== null) this.startOver(subscriber, reason);
       else this.#attach(subscriber, feed);
     };
     attempt().catch(() => this.#clock.after(retryMs, () => this.#goOn(subscriber)));
@@ -357,6 +371,8 @@ export class Rooms {
     // Why: a client puts the page in the place of what it shows, so that nothing may come between and not be in it.
     if (before !== undefined) this.#feeds.unsubscribe(before);
     for (;;) {
+      const { doubts } = session;
+      await this.#require(session.user, log, "read");
       const feed = await this.#feeds.open(log);
       const latest = await this.pages.latest(feed, limit, before?.cursor ?? 0);
       const page = session.holdsPage(log, latest.number) ? this.pages.anew(latest) : latest;
@@ -368,7 +384,7 @@ export class Rooms {
       if (!fits) return this.#owePage(session, log, page.epoch, before);
       // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
       const isStale = before?.epoch === page.epoch && page.head < before.cursor;
-      if (isStale || feed.closed || feed.epoch !== page.epoch) continue;
+      if (isStale || feed.closed || feed.epoch !== page.epoch || session.doubts !== doubts) continue;
       if (reason !== null)
         session.emit(eventFrame("room_gap", { roomId: roomOf(log), reason, epoch: page.epoch, head: page.head }));
       session.emit(frame);
@@ -420,6 +436,13 @@ export class Rooms {
     this.#feeds.unsubscribe(subscriber);
     subscriber.session.remove(subscriber);
   }
+}
+
+/** Why one who waits for a page must end; null when the failure may pass. */
+function endingOf(error: unknown): "forbidden" | "deleted" | null {
+  if (!(error instanceof RefusalError)) return null;
+  if (error.code === "not_found") return "deleted";
+  return error.code === "forbidden" ? "forbidden" : null;
 }
 
 function requireRight(rights: Rights, roomId: string, what: "read" | "send"): void {
