@@ -42,6 +42,14 @@ const refusals = {
   bad_request: "the store refused this entry's data",
 } as const;
 
+/** A store that is only reopened is back by then, and the sends that wait are better kept than refused. */
+const triesBeforeAway = 3;
+
+function unavailable(): RefusalError {
+  const message = "the store takes no writes at the moment; send again under the same clientId";
+  return new RefusalError("store_unavailable", message, 1_000);
+}
+
 /**
  * Appends in batches that clock themselves: one batch is in flight, and what arrives meanwhile is the next.
  *
@@ -58,6 +66,8 @@ export class Sequencer {
   #n = 0;
   #running = false;
   #stopped = false;
+  /** The store was lost during a commit, and does not come back. */
+  #away = false;
   #idle: (() => void)[] = [];
   appendedTotal = 0;
 
@@ -83,6 +93,7 @@ export class Sequencer {
       return Promise.reject(
         new RefusalError("shutting_down", "this node is stopping; send again under the same clientId"),
       );
+    if (this.#away) return Promise.reject(unavailable());
     const bytes = append.data.length;
     if (this.#queue.length >= this.#limits.queueAppendsMax || this.#queuedBytes + bytes > this.#limits.queueBytesMax) {
       return Promise.reject(
@@ -152,7 +163,9 @@ export class Sequencer {
         );
       }
       // Why: the entries may be committed; this node must deliver them, and number its next batch after them.
-      results = await this.#findOut(request);
+      const found = await this.#findOut(request);
+      if (found === null) return;
+      results = found;
     }
     this.#n += 1;
     this.#publish(appends, results);
@@ -166,25 +179,33 @@ export class Sequencer {
   #refuseAll(batch: readonly Waiting[], error: unknown): void {
     const refusal =
       error instanceof StoreUnavailable
-        ? new RefusalError(
-            "store_unavailable",
-            "the store takes no writes at the moment; send again under the same clientId",
-            1_000,
-          )
+        ? unavailable()
         : error instanceof Error
           ? error
           : new Error("the store refused a batch", { cause: error });
     for (const { reject } of batch) reject(refusal);
   }
 
-  async #findOut(request: Parameters<Store["append"]>[0]): Promise<readonly AppendResult[]> {
-    for (;;) {
+  /**
+   * The results of a batch that may have been committed. While the store stays away, what is sent is refused instead of
+   * kept waiting; null when the node stops meanwhile, for its clients were told already that nobody knows.
+   */
+  async #findOut(request: Parameters<Store["append"]>[0]): Promise<readonly AppendResult[] | null> {
+    for (let tries = 1; ; tries += 1) {
       try {
-        return await this.#store.append(request);
+        const results = await this.#store.append(request);
+        this.#away = false;
+        return results;
       } catch (error) {
         if (!(error instanceof OutcomeUnknown) && !(error instanceof StoreUnavailable)) throw error;
-        await new Promise<void>((resolve) => this.#clock.after(this.#limits.storeRetryMs, resolve));
       }
+      if (tries >= triesBeforeAway) {
+        this.#away = true;
+        this.#queuedBytes = 0;
+        for (const { reject } of this.#queue.splice(0)) reject(unavailable());
+        if (this.#stopped) return null;
+      }
+      await new Promise<void>((resolve) => this.#clock.after(this.#limits.storeRetryMs, resolve));
     }
   }
 
