@@ -148,8 +148,17 @@ async function comeBack(clients: readonly ChaosClient[], heads: ReadonlyMap<stri
       if (client.following && hasAll(client, heads) && !complete.has(client)) complete.set(client, now);
     }
     return complete.size === clients.length;
+  }).catch((error: unknown) => {
+    const missing = clients.filter((client) => !complete.has(client)).map((client) => describe(client, heads));
+    throw new Error(`these are not back: ${missing.join("; ")}`, { cause: error });
   });
   return { connected: [...connected.values()], complete: [...complete.values()] };
+}
+
+function describe(client: ChaosClient, heads: ReadonlyMap<string, number>): string {
+  const reached = [...heads].map(([room, head]) => `${client.journal.transcript(room).reached} of ${head} in ${room}`);
+  const { name, connected, following, unacknowledged } = client;
+  return `${name}, ${connected ? "" : "not "}connected, ${following ? "" : "not "}following, ${reached.join(", ")}, ${unacknowledged} unacknowledged`;
 }
 
 /** The highest acknowledged seq of each room. */
