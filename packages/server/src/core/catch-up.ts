@@ -1,9 +1,9 @@
-import type { Store } from "../store/store.ts";
+import type { EntryPage, Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import { eventPacket, eventText, offsetOf, readable } from "./entry-event.ts";
 import { sharedBufferBytesMax } from "./feed.ts";
 import { textFrame } from "./frame.ts";
-import type { Entry, Seq } from "./log.ts";
+import type { Entry, LogId } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
 
 export interface CatchUpLimits {
@@ -23,7 +23,6 @@ const pageEntriesMax = 500;
 
 interface Read {
   readonly waiting: Subscriber[];
-  started: boolean;
 }
 
 /**
@@ -56,7 +55,7 @@ export class CatchUp {
       read.waiting.push(subscriber);
       return;
     }
-    this.#reads.set(key, { waiting: [subscriber], started: false });
+    this.#reads.set(key, { waiting: [subscriber] });
     this.#queue.push(key);
     this.#startReads();
   }
@@ -72,8 +71,12 @@ export class CatchUp {
       const key = this.#queue.shift();
       if (key === undefined) return;
       const read = this.#reads.get(key);
-      const [first] = read?.waiting ?? [];
-      if (read === undefined || first === undefined) continue;
+      const first = read?.waiting.find(({ state }) => state === "catching_up");
+      if (read === undefined || first === undefined) {
+        // Who waited for it is gone.
+        this.#reads.delete(key);
+        continue;
+      }
       this.#inFlight += 1;
       void this.#serve(first).then(
         (deliver) => this.#finish(key, read, deliver),
@@ -101,44 +104,75 @@ export class CatchUp {
   /** Reads the page after the cursor and gives what each waiting subscriber gets of it. */
   async #serve({ log, cursor, epoch }: Subscriber): Promise<(subscriber: Subscriber) => void> {
     const page = await this.#store.readAfter(log, cursor, pageEntriesMax, sharedBufferBytesMax);
-    if (page === undefined || page.epoch !== epoch) return (subscriber) => this.#events.onLost(subscriber, "epoch");
-    const [first] = page.entries;
-    if (page.floor > cursor + 1 || (first !== undefined && first.seq !== cursor + 1)) {
-      return (subscriber) => this.#events.onLost(subscriber, "floor");
-    }
-    const frames = new Map<boolean, readonly Buffer[]>();
-    const framesOf = (offsets: boolean) => {
-      const known = frames.get(offsets) ?? page.entries.map((entry) => entryFrame(log, epoch, entry, offsets));
-      frames.set(offsets, known);
-      return known;
+    if (page === undefined) return (subscriber) => this.#events.onLost(subscriber, "epoch");
+    const frames = new PageFrames(log, page);
+    return (subscriber) => {
+      // It has moved since, or its log has: it looks again.
+      if (subscriber.cursor !== cursor || subscriber.epoch !== epoch) this.#events.onCaughtUp(subscriber);
+      else if (page.epoch !== epoch) this.#loseEpoch(subscriber, page);
+      else if (page.floor > cursor + 1) this.#events.onLost(subscriber, "floor");
+      else this.#deliver(subscriber, frames);
     };
-    return (subscriber) => this.#deliver(subscriber, cursor, framesOf(subscriber.session.offsets));
   }
 
-  #deliver(subscriber: Subscriber, cursor: Seq, frames: readonly Buffer[]): void {
-    if (subscriber.cursor !== cursor) return this.#events.onCaughtUp(subscriber);
-    const { session } = subscriber;
+  #loseEpoch(subscriber: Subscriber, page: EntryPage): void {
+    // Why: the feed has not heard of it, else it would have lost its subscribers; now it loses them all.
+    subscriber.feed?.learn(page, subscriber.epoch);
+    if (subscriber.state === "catching_up") this.#events.onLost(subscriber, "epoch");
+  }
+
+  #deliver(subscriber: Subscriber, page: PageFrames): void {
+    const { session, cursor, feed } = subscriber;
+    const frames = page.of(session.offsets);
     const free = session.free();
     let bytes = 0;
     let count = 0;
     for (const frame of frames) {
+      // Why the head: what the feed has not accepted yet may say that the right to read is lost.
+      if (cursor + count >= (feed?.head ?? 0)) break;
       // An entry larger than the window goes alone.
       if (bytes + frame.length > free && !(count === 0 && session.fits(frame.length))) break;
       bytes += frame.length;
       count += 1;
     }
-    if (count === 0 && frames.length > 0) {
-      subscriber.session.park(subscriber);
-      return;
-    }
-    if (count > 0 && !subscriber.session.writePage(subscriber, Buffer.concat(frames.slice(0, count)), cursor + count)) {
-      subscriber.session.park(subscriber);
-      return;
-    }
-    this.#events.onCaughtUp(subscriber);
+    if (
+      count > 0
+        ? session.writePage(subscriber, page.joined(session.offsets, count), cursor + count)
+        : frames.length === 0
+    )
+      this.#events.onCaughtUp(subscriber);
+    else session.park(subscriber);
   }
 }
 
-function entryFrame(log: Subscriber["log"], epoch: string, entry: Entry, offsets: boolean): Buffer {
+/** The entries of a page as frames, made on demand and shared by all who get them. */
+class PageFrames {
+  readonly #log: LogId;
+  readonly #page: EntryPage;
+  readonly #frames = new Map<boolean, readonly Buffer[]>();
+  readonly #joined = new Map<string, Buffer>();
+
+  constructor(log: LogId, page: EntryPage) {
+    this.#log = log;
+    this.#page = page;
+  }
+
+  of(offsets: boolean): readonly Buffer[] {
+    const { epoch, entries } = this.#page;
+    const known = this.#frames.get(offsets) ?? entries.map((entry) => entryFrame(this.#log, epoch, entry, offsets));
+    this.#frames.set(offsets, known);
+    return known;
+  }
+
+  /** The first `count` of them. */
+  joined(offsets: boolean, count: number): Buffer {
+    const key = `${offsets} ${count}`;
+    const known = this.#joined.get(key) ?? Buffer.concat(this.of(offsets).slice(0, count));
+    this.#joined.set(key, known);
+    return known;
+  }
+}
+
+function entryFrame(log: LogId, epoch: string, entry: Entry, offsets: boolean): Buffer {
   return textFrame(eventPacket(eventText(log, readable(entry)), offsets ? offsetOf(log, epoch, entry.seq) : null));
 }
