@@ -82,6 +82,8 @@ export class Inboxes {
     const { session, log } = subscriber;
     const restart = async () => {
       const [state] = await this.#store.states([log]);
+      // It may have come back, or gone for good, meanwhile.
+      if (subscriber.feed !== null || !session.subscribers.includes(subscriber)) return;
       subscriber.epoch = state?.epoch ?? unborn;
       subscriber.cursor = (state?.floor ?? 1) - 1;
       if (session.connection !== null) await this.#subscribe(subscriber);
@@ -137,6 +139,13 @@ export class Inboxes {
   async #subscribe(subscriber: Subscriber): Promise<void> {
     const feed = await this.#feeds.open(subscriber.log);
     const { session } = subscriber;
+    if (feed.epoch !== subscriber.epoch) {
+      // Why: a feed that lingers may not have heard of the other life; an epoch from it would be forgotten at once.
+      const asked = feed.epoch;
+      const [state] = await this.#store.states([feed.log]);
+      if (state !== undefined) feed.learn(state, asked);
+      if (feed.closed) return this.#subscribe(subscriber);
+    }
     if (session.connection === null || subscriber.feed !== null || !session.subscribers.includes(subscriber)) return;
     if (subscriber.epoch !== feed.epoch) {
       subscriber.epoch = feed.epoch;
