@@ -18,7 +18,7 @@ async function send(world: World, node: ParleyNode, room: string, texts: readonl
   );
 }
 
-function texts(count: number, length = 100): string[] {
+function numbered(count: number, length = 100): string[] {
   return Array.from({ length: count }, (_, index) => `${index} ${"x".repeat(length)}`);
 }
 
@@ -34,7 +34,7 @@ describe("joining", () => {
     await world.until(client.join("alpha"));
     await send(world, node, "beta", ["first"]);
     client.connection?.resumeReading(0);
-    await send(world, node, "alpha", texts(200));
+    await send(world, node, "alpha", numbered(200));
     const joining = client.join("beta");
     await world.clock.advance(3 * world.limits.feedLingerMs);
     expect(node.feeds.get(logId("default", "beta"))).toBeUndefined();
@@ -52,7 +52,7 @@ describe("joining", () => {
     await world.until(client.connect(node));
     await world.until(client.join("alpha"));
     for (let round = 0; round < 30; round += 1) {
-      world.background(send(world, node, "alpha", texts(3)));
+      world.background(send(world, node, "alpha", numbered(3)));
       world.background(client.join("alpha"));
       await world.clock.advance(7);
     }
@@ -67,12 +67,12 @@ describe("joining", () => {
     const client = world.addClient("user");
     await world.until(client.connect(node));
     await world.until(client.join("alpha"));
-    await send(world, node, "alpha", texts(3));
+    await send(world, node, "alpha", numbered(3));
     await world.clock.advance(100);
     world.store.setDown(true);
     await expect(world.until(client.join("alpha", "page", 3))).rejects.toThrow("simulated");
     world.store.setDown(false);
-    await send(world, node, "alpha", texts(3));
+    await send(world, node, "alpha", numbered(3));
     await world.clock.advance(2_000);
     expect(client.transcript.faults).toEqual([]);
     expect(seqs(client, "alpha")).toEqual([1, 2, 3, 4, 5, 6]);
