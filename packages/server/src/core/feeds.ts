@@ -36,6 +36,8 @@ export interface FeedsEvents {
   onGap(subscriber: Subscriber, reason: "floor" | "epoch"): void;
   /** Entries of a followed log were accepted and are not yet written to anyone. */
   onAccepted(feed: Feed, from: Seq, events: readonly EventText[]): void;
+  /** A followed log has another life or floor: what it brought meanwhile was not accepted. Its subscribers were lost before. */
+  onReset(feed: Feed): void;
   /** Entries were committed to a log that nobody follows here. */
   onUnfollowed(log: LogId, epoch: Epoch, head: Seq): void;
 }
@@ -199,6 +201,7 @@ export class Feeds {
 
   #resetSubscribers(feed: Feed, reason: "floor" | "epoch"): void {
     for (const subscriber of [...feed.subscribers]) this.#lose(subscriber, reason);
+    this.#events.onReset(feed);
   }
 
   /** The log is gone. */

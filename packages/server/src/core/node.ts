@@ -5,6 +5,7 @@ import type { Store } from "../store/store.ts";
 import { Access, type AccessLimits, type AccessPolicy, sameRoles } from "./access.ts";
 import type { Clock } from "./clock.ts";
 import { parseOffset } from "./entry-event.ts";
+import type { Feed } from "./feed.ts";
 import { Feeds, type FeedsLimits } from "./feeds.ts";
 import { defaultFollowerLimits, Follower, type FollowerLimits } from "./follower.ts";
 import { eventFrame, textFrame } from "./frame.ts";
@@ -317,6 +318,11 @@ export class ParleyNode {
         // Why: a feed lingers after its last subscriber; a session that came since stands at its head, outside of it.
         if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
         else this.rooms.onAccepted(feed, events, (tenant, userId) => this.sessions.of(tenant, userId));
+      },
+      onReset: (feed: Feed) => {
+        // Why: a session that stands outside of the feed has not been told; a membership that was lost, neither.
+        if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
+        else this.access.forgetLog(feed.log);
       },
       onUnfollowed: (log: LogId) => {
         if (this.inboxes.isInbox(log)) this.inboxes.wake(log);
