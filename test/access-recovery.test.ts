@@ -214,6 +214,8 @@ describe("auth.resume", () => {
     resume["no-such-room"] = { epoch: "x.y", seq: 1 };
     await server.operations.setMembership({ roomId: lost, userId: "alice", role: null });
     const alice = await connect("alice", { resume });
+    // Read from the store, so that it comes when it comes.
+    await alice.got("new_message");
     await alice.settle();
     expect(alice.texts).toEqual([`missed in ${kept}`]);
     const closed = alice.all("room_closed").map(([room]) => field(room, "roomId"));

@@ -154,6 +154,7 @@ describe("a member who is removed", () => {
     );
     const { seq } = await removal;
     await Promise.all([...sends, ...more]);
+    await alice.request("send_message", { roomId, text: "afterwards" });
     await bob.got("room_closed");
     await bob.settle();
     const after = (client: UserClient) =>
