@@ -11,7 +11,7 @@ import { SimulatedBusNetwork } from "./simulated-bus.ts";
 import { type ClientOptions, SimulatedClient } from "./simulated-client.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
 
-export const simulatedLimits: NodeLimits = {
+const simulatedLimits: NodeLimits = {
   ...defaultFeedsLimits,
   tailBytesMax: 4_096,
   roomsPerConnectionMax: 10,
