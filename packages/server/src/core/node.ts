@@ -170,12 +170,14 @@ export class ParleyNode {
    * Nothing is written before `session.open()`. Rejects with `RefusalError`, or when the store is away.
    */
   async connect(user: User, connection: Connection, back: Return): Promise<Connected> {
-    const session =
-      back.resume === undefined && back.pid !== undefined ? this.sessions.find(back.pid, user) : undefined;
-    if (session !== undefined) {
-      await this.#recover(session, user, connection, back.offset);
-      return { session, result: "session" };
+    const before = back.pid === undefined ? undefined : this.sessions.find(back.pid, user);
+    if (before !== undefined) this.#supersede(before);
+    if (before !== undefined && back.resume === undefined) {
+      await this.#recover(before, user, connection, back.offset);
+      return { session: before, result: "session" };
     }
+    // Why: who presents positions begins a new session, and never comes back to that one.
+    if (before !== undefined) this.sessions.end(before);
     if (this.sessions.full(user))
       throw new RefusalError(
         "too_many_connections",
@@ -277,14 +279,16 @@ export class ParleyNode {
     ]);
   }
 
-  async #recover(session: Session, user: User, connection: Connection, offset: string | undefined): Promise<void> {
+  /** Its client came back before the loss of its old connection was noticed: that one gives way, and nobody has left. */
+  #supersede(session: Session): void {
     const old = session.connection;
-    if (old !== null) {
-      // Why: the client came back before the loss of its old connection was noticed. It has not left.
-      this.rooms.detach(session);
-      this.sessions.detach(session);
-      old.close("superseded");
-    }
+    if (old === null) return;
+    this.rooms.detach(session);
+    this.sessions.detach(session);
+    old.close("superseded");
+  }
+
+  async #recover(session: Session, user: User, connection: Connection, offset: string | undefined): Promise<void> {
     this.sessions.resume(session, connection, user);
     const last = offset === undefined ? undefined : parseOffset(offset);
     session.rewind(last === undefined ? null : { ...last, log: logId(user.tenant, last.room) });
