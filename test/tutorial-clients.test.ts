@@ -11,7 +11,8 @@ let cleanup: AsyncDisposableStack;
 
 // One server for all: each test has a room and users of its own.
 beforeAll(async () => {
-  server = await spawnServer({ environment: { PARLEY_ORIGINS: "https://app.example" } });
+  const heartbeat = { PARLEY_HEARTBEAT_PING_INTERVAL_MS: "3000", PARLEY_HEARTBEAT_PING_TIMEOUT_MS: "6000" };
+  server = await spawnServer({ environment: { PARLEY_ORIGINS: "https://app.example", ...heartbeat } });
 });
 
 afterAll(() => server[Symbol.asyncDispose]());
@@ -109,9 +110,10 @@ describe("the tutorial's client", () => {
 
   test("its end is logged", async () => {
     const hugo = await runUser("hugo");
+    // Found out by the heartbeat when it was still polling, and between two polls.
     await hugo.stop();
     const [line] = await server.child.waitForLine(/^.*"user":"hugo".*"event":"disconnected".*$/);
-    expect(JSON.parse(line)).toMatchObject({ reason: expect.stringMatching(/^(client|transport)_/) });
+    expect(JSON.parse(line)).toMatchObject({ reason: expect.stringMatching(/^(client_|transport_|ping_timeout)/) });
     const [signature] = (await tokenFor(server, "hugo")).split(".");
     expect(server.child.stdout).not.toContain(signature);
   });
