@@ -290,11 +290,18 @@ export class Feed {
     const state = page ?? (await this.#store.open(this.log));
     if (this.#closed) return false;
     // Why `from`: what was accepted during the read may well be younger than the page.
-    if (state.epoch !== this.#epoch || state.head < from) this.#reset(state, "epoch");
-    else if (page === undefined || page.floor > this.#head + 1) this.#reset(state, "floor");
-    else this.#takeRead(page);
+    if (page === undefined || state.epoch !== this.#epoch || state.head < from) {
+      this.#reset(state, "epoch");
+      return this.#doubtful;
+    }
+    if (page.floor > this.#head + 1) {
+      const known = this.#announced;
+      this.#reset({ ...state, head: page.floor - 1 }, "floor");
+      this.#announced = Math.max(known, page.head);
+    }
+    this.#takeRead(page);
     // What was announced before the read and is not there never was; what was announced since may be.
-    if (page?.entries.length === 0 && this.#announced === announced) this.#announced = Math.max(page.head, this.#head);
+    if (page.entries.length === 0 && this.#announced === announced) this.#announced = Math.max(page.head, this.#head);
     return this.#doubtful || this.#head < this.#announced;
   }
 

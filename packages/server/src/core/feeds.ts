@@ -200,7 +200,10 @@ export class Feeds {
   }
 
   #resetSubscribers(feed: Feed, reason: "floor" | "epoch"): void {
-    for (const subscriber of [...feed.subscribers]) this.#lose(subscriber, reason);
+    for (const subscriber of [...feed.subscribers]) {
+      // Who began with a page that was ahead of the feed has what the floor took.
+      if (reason === "epoch" || subscriber.cursor < feed.head) this.#lose(subscriber, reason);
+    }
     this.#events.onReset(feed);
   }
 
