@@ -109,11 +109,12 @@ export class Inboxes {
 
   /** Entries that arrived at a client for certain. */
   arrived(runs: readonly Run[]): void {
-    for (const { subscriber, to } of runs) {
-      if (!this.isInbox(subscriber.log)) continue;
-      const known = this.#arrived.get(subscriber.log);
-      if (known !== undefined && known.epoch === subscriber.epoch && known.seq >= to) continue;
-      this.#arrived.set(subscriber.log, { log: subscriber.log, epoch: subscriber.epoch, seq: to });
+    for (const { subscriber, epoch, to } of runs) {
+      const { log } = subscriber;
+      if (!this.isInbox(log)) continue;
+      const known = this.#arrived.get(log);
+      if (known === undefined || known.epoch !== epoch || known.seq < to)
+        this.#arrived.set(log, { log, epoch, seq: to });
     }
     if (this.#arrived.size > 0 && !this.#saving) void this.#saveSoon();
   }

@@ -120,8 +120,7 @@ export class Rooms {
     const { session, log } = subscriber;
     const { doubts } = session;
     if (isRoom(log) && !(await this.#mayRead(session.user, log))) {
-      session.remove(subscriber);
-      session.emit(eventFrame("room_closed", { roomId: roomOf(log), reason: "forbidden" }));
+      if (session.subscribers.includes(subscriber)) this.close(subscriber, "forbidden");
       return;
     }
     const feed = await this.#feeds.open(log);
@@ -133,7 +132,7 @@ export class Rooms {
     if (reason === "ahead") subscriber.cursor = 0;
     if (cursor === fromHistory || reason !== null) {
       this.#enter(subscriber);
-      this.startOver(subscriber, reason);
+      this.startOver(subscriber, reason ?? subscriber.gap);
     } else {
       this.#enter(this.#subscribe(session, feed, cursor));
       if (isRoom(log) && session.doubts !== doubts) this.recheck(session, log);
@@ -142,11 +141,10 @@ export class Rooms {
 
   /** Joins with a position as the client connects. A lost right costs this room alone. */
   async rejoin(session: Session, roomId: string, after: Position): Promise<void> {
-    if (this.#roomsOf(session) >= this.#limits.roomsPerConnectionMax) {
-      session.emit(eventFrame("room_closed", { roomId, reason: "forbidden" }));
-      return;
-    }
-    await this.resume(session.add(logId(session.user.tenant, roomId), after.epoch, after.seq));
+    const isOver = this.#roomsOf(session) >= this.#limits.roomsPerConnectionMax;
+    const subscriber = session.add(logId(session.user.tenant, roomId), after.epoch, after.seq);
+    if (isOver) this.close(subscriber, "forbidden");
+    else await this.resume(subscriber);
   }
 
   /** Follows the announcements, from a position or else from now. */
@@ -297,7 +295,7 @@ export class Rooms {
       const reason = cursor === fromHistory ? null : await this.#gapReason(feed, { epoch, seq: cursor });
       if (!waits()) return;
       if (session.doubts !== doubts) this.#goOn(subscriber);
-      else if (cursor === fromHistory || reason !== null) this.startOver(subscriber, reason);
+      else if (cursor === fromHistory || reason !== null) this.startOver(subscriber, reason ?? subscriber.gap);
       else this.#attach(subscriber, feed);
     };
     attempt().catch(() => this.#clock.after(retryMs, () => this.#goOn(subscriber)));
@@ -308,7 +306,7 @@ export class Rooms {
     const { session, log } = subscriber;
     this.#exit(subscriber, true);
     this.#remove(subscriber);
-    session.emit(eventFrame("room_closed", { roomId: roomOf(log), reason }));
+    session.tell(subscriber, { frame: eventFrame("room_closed", { roomId: roomOf(log), reason }), joined: false });
   }
 
   async #mayRead(user: User, log: LogId): Promise<boolean> {
@@ -358,8 +356,8 @@ export class Rooms {
     const feed = await this.#feeds.open(log);
     if (!session.subscribers.includes(subscriber)) return;
     const { epoch, head } = feed;
-    session.emit(eventFrame("room_gap", { roomId: roomOf(log), reason, epoch, head }));
-    this.#subscribe(session, feed, head);
+    const frame = eventFrame("room_gap", { roomId: roomOf(log), reason, epoch, head });
+    session.tell(this.#subscribe(session, feed, head), { frame, joined: true });
   }
 
   /**
@@ -381,7 +379,7 @@ export class Rooms {
       const now = session.find(log);
       // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
       if (now !== undefined && now !== before) return now;
-      if (!fits) return this.#owePage(session, log, page.epoch, before);
+      if (!fits) return this.#owePage(session, log, page.epoch, before, reason);
       // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
       const isStale = before?.epoch === page.epoch && page.head < before.cursor;
       if (isStale || feed.closed || feed.epoch !== page.epoch || session.doubts !== doubts) continue;
@@ -389,15 +387,23 @@ export class Rooms {
         session.emit(eventFrame("room_gap", { roomId: roomOf(log), reason, epoch: page.epoch, head: page.head }));
       session.emit(frame);
       const subscriber = this.#subscribe(session, feed, page.head);
+      subscriber.gap = reason;
       session.wroteHistory(subscriber, page.head, page.number);
       return subscriber;
     }
   }
 
   /** The connection is gone: the page is owed to the next one, which may be there by now. */
-  #owePage(session: Session, log: LogId, epoch: string, before: Subscriber | undefined): Subscriber {
+  #owePage(
+    session: Session,
+    log: LogId,
+    epoch: string,
+    before: Subscriber | undefined,
+    reason: RoomGapReason | null,
+  ): Subscriber {
     const owed = before ?? session.add(log, epoch, fromHistory);
     if (owed.feed === null) owed.cursor = fromHistory;
+    owed.gap = reason;
     if (before === undefined) this.startOver(owed, null);
     return owed;
   }

@@ -2,7 +2,15 @@ import type { Connection, User } from "../gateway/connection.ts";
 import type { LogId, Seq } from "./log.ts";
 import type { Feed, Taken } from "./feed.ts";
 import { Subscriber } from "./subscriber.ts";
-import { fromHistory, type LastEvent, repeatedRun, type Run, Unconfirmed } from "./unconfirmed.ts";
+import {
+  fromHistory,
+  type LastEvent,
+  type Notice,
+  noticeRun,
+  repeatedRun,
+  type Run,
+  Unconfirmed,
+} from "./unconfirmed.ts";
 
 /** What a session asks of its node. Shared by all sessions of the node. */
 export interface SessionEvents {
@@ -189,7 +197,14 @@ export class Session {
 
   /** A history page is among the replies: it ends at `to`. */
   wroteHistory(subscriber: Subscriber, to: Seq, page: number): void {
-    this.#addReplyRun({ subscriber, from: fromHistory, to, page });
+    this.#addReplyRun({ subscriber, epoch: subscriber.epoch, from: fromHistory, to, page });
+  }
+
+  /** As `emit`; whoever comes back to the session without having got it is told again, if it still applies. */
+  tell(subscriber: Subscriber, notice: Notice): void {
+    const { epoch, cursor } = subscriber;
+    this.emit(notice.frame);
+    this.#addReplyRun({ subscriber, epoch, from: cursor, to: cursor, page: noticeRun, notice });
   }
 
   /** Whether this very page may be on its way already: then its offset would say nothing. */
@@ -230,7 +245,7 @@ export class Session {
     const { connection } = this;
     if (connection === null || !this.#open || this.#waitingForRoom !== null || !this.fits(frames.length)) return false;
     this.emit(frames);
-    this.#addReplyRun({ subscriber, from: subscriber.cursor, to, page: pageOf(subscriber) });
+    this.#addReplyRun(runOf(subscriber, to));
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
     return true;
@@ -282,7 +297,7 @@ export class Session {
   }
 
   #advance(subscriber: Subscriber, to: Seq): void {
-    this.#wrote(subscriber, subscriber.cursor, to, pageOf(subscriber));
+    this.#wrote(runOf(subscriber, to));
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
   }
@@ -294,14 +309,14 @@ export class Session {
 
   #recordReplies(): void {
     if (this.#replyRuns === null) return;
-    for (const { subscriber, from, to, page } of this.#replyRuns) this.#wrote(subscriber, from, to, page);
+    for (const run of this.#replyRuns) this.#wrote(run);
     this.#replyRuns = null;
   }
 
-  #wrote(subscriber: Subscriber, from: Seq, to: Seq, page: number | null): void {
+  #wrote(run: Run): void {
     this.#unconfirmed ??= new Unconfirmed();
-    this.#unconfirmed.wrote(subscriber, from, to, page);
-    if (subscriber.confirms) this.#confirmNow = true;
+    this.#unconfirmed.wrote(run);
+    if (run.subscriber.confirms) this.#confirmNow = true;
   }
 
   onPinged(): void {
@@ -332,15 +347,21 @@ export class Session {
   /**
    * Moves the cursors back to what the client has for certain, when `last` is the last entry it remembers (null: it
    * remembers none). A subscriber whose first history page may not have arrived stands before it (`fromHistory`).
+   * Notices that may not have arrived are told again.
    */
   rewind(last: LastEvent | null): void {
     if (this.#unconfirmed === null) return;
     const lacking = this.#unconfirmed.lackingAfter(last);
-    for (const { subscriber, from } of lacking) subscriber.cursor = Math.min(subscriber.cursor, from);
     this.#unconfirmed = null;
+    for (const { subscriber, epoch, from, notice } of lacking) {
+      if (epoch === subscriber.epoch) subscriber.cursor = Math.min(subscriber.cursor, from);
+      const isJoined = this.find(subscriber.log) !== undefined;
+      if (notice !== undefined && notice.joined === isJoined) this.tell(subscriber, notice);
+    }
   }
 }
 
-function pageOf(subscriber: Subscriber): number | null {
-  return subscriber.cursor < subscriber.repeatsTo ? repeatedRun : null;
+function runOf(subscriber: Subscriber, to: Seq): Run {
+  const { epoch, cursor, repeatsTo } = subscriber;
+  return { subscriber, epoch, from: cursor, to, page: cursor < repeatsTo ? repeatedRun : null };
 }

@@ -1,3 +1,4 @@
+import type { RoomGapReason } from "@parley/protocol";
 import type { Feed } from "./feed.ts";
 import type { Epoch, LogId, Seq } from "./log.ts";
 import type { Session } from "./session.ts";
@@ -21,6 +22,8 @@ export class Subscriber {
   state: "live" | "parked" | "catching_up" | "detached" = "detached";
   /** Up to here the connection got the entries once before: its client joined again, from an earlier position. */
   repeatsTo: Seq = 0;
+  /** What its client is told before the page that it begins with; null when the client asked for the page. */
+  gap: RoomGapReason | null = null;
   /** Counted in the room's presence. */
   present = false;
   /** What is written for it is to be confirmed at once, by a ping behind it. */

@@ -4,12 +4,24 @@ import type { Subscriber } from "./subscriber.ts";
 /** The page number of a run that no event is found in: its entries came before, so that they say nothing of the order. */
 export const repeatedRun = -1;
 
-/** Entries after `from` up to `to`; or, with its number, a page of history that ends at `to`. */
+/** The page number of a notice. */
+export const noticeRun = -2;
+
+/** Entries after `from` up to `to`; or, with its number, a page of history that ends at `to`; or a notice at `to`. */
 export interface Run {
   readonly subscriber: Subscriber;
+  /** The subscriber's as it was written: its log may have another life since. */
+  readonly epoch: Epoch;
   readonly from: Seq;
   to: Seq;
   readonly page: number | null;
+  readonly notice?: Notice;
+}
+
+/** What must not be lost with a connection: `room_closed` to one who is not `joined`, `room_gap` to one who is. */
+export interface Notice {
+  readonly frame: Buffer;
+  readonly joined: boolean;
 }
 
 /** The last event that a client remembers. */
@@ -36,11 +48,11 @@ export class Unconfirmed {
     return this.#runs.length;
   }
 
-  wrote(subscriber: Subscriber, from: Seq, to: Seq, page: number | null): void {
+  wrote(run: Run): void {
     const last = this.#runs.at(-1);
-    const continues = last?.subscriber === subscriber && last.to === from && page === null && last.page === null;
-    if (last !== undefined && continues && this.#runs.length > this.#pinged) last.to = to;
-    else this.#runs.push({ subscriber, from, to, page });
+    const continues = last !== undefined && isContinued(last, run) && this.#runs.length > this.#pinged;
+    if (continues) last.to = run.to;
+    else this.#runs.push(run);
   }
 
   /** Whether a page of this log, by this number, is among what is unconfirmed. */
@@ -73,7 +85,12 @@ export class Unconfirmed {
   }
 }
 
-function holds({ subscriber, from, to, page }: Run, last: LastEvent): boolean {
-  if (subscriber.log !== last.log || subscriber.epoch !== last.epoch || page !== last.page) return false;
+function isContinued(last: Run, next: Run): boolean {
+  const isOne = last.subscriber === next.subscriber && last.epoch === next.epoch && last.to === next.from;
+  return isOne && last.page === null && next.page === null;
+}
+
+function holds({ subscriber, epoch, from, to, page }: Run, last: LastEvent): boolean {
+  if (subscriber.log !== last.log || epoch !== last.epoch || page !== last.page) return false;
   return page === null ? from < last.seq && last.seq <= to : last.seq === to;
 }
