@@ -58,7 +58,9 @@ export class Turmoil {
   readonly changes: MembershipChange[] = [];
   readonly notices: Notice[] = [];
   lastBackup: string | null = null;
+  restored = false;
   #steps = 0;
+  #notified = 0;
   #sums: [Action, number][] = [];
   #sum = 0;
 
@@ -92,7 +94,7 @@ export class Turmoil {
     }
   }
 
-  /** Faults end, everyone reads and is connected, each room gets one more message, and all settles. */
+  /** Faults end, everyone reads and is connected, each log gets one more entry, and all settles. */
   async heal(): Promise<void> {
     const { world } = this;
     world.network.setDown(false);
@@ -107,6 +109,9 @@ export class Turmoil {
       await world.clock.advance(1_000);
     }
     for (const room of this.rooms) this.send(world.pick(world.nodes), room, "the last word");
+    world.background(world.operations(world.pick(world.nodes)).announce({ message: "the last word" }));
+    for (const userId of new Set(world.clients.map(({ user }) => user.id)))
+      this.notify(world.pick(world.nodes), userId);
     await world.clock.advance(40_000);
   }
 
@@ -159,7 +164,7 @@ export class Turmoil {
   }
 
   notify(node: ParleyNode, userId: string): void {
-    const number = this.#steps;
+    const number = (this.#notified += 1);
     const notice = { userId, event: "notice", data: { number } };
     this.world
       .operations(node)
@@ -257,8 +262,10 @@ const actions = {
     });
     turmoil.world.background(kept);
   },
-  restore: ({ world, lastBackup }) => {
-    if (lastBackup !== null) world.store.restore(lastBackup);
+  restore: (turmoil) => {
+    if (turmoil.lastBackup === null) return;
+    turmoil.world.store.restore(turmoil.lastBackup);
+    turmoil.restored = true;
   },
   nothing: () => {},
 } satisfies Record<string, Act>;

@@ -1,10 +1,11 @@
 import { z } from "zod";
-import { inboxOf, type LogId, logId, type LogState } from "../../packages/server/src/core/log.ts";
-import type { Entry } from "../../packages/server/src/core/log.ts";
+import { type Entry, inboxOf, type LogId, logId, type LogState, roomOf } from "../../packages/server/src/core/log.ts";
 import type { SimulatedClient } from "./simulated-client.ts";
 import type { Delivery } from "./simulated-transcript.ts";
 import type { MembershipChange, Turmoil } from "./simulated-turmoil.ts";
 import { simulatedWindowBytes } from "./simulation.ts";
+
+type Entries = ReadonlyMap<number, Entry>;
 
 /** One small reply may exceed the window. */
 const smallReplyBytes = 1_024;
@@ -13,16 +14,13 @@ const smallReplyBytes = 1_024;
 export async function judge(turmoil: Turmoil): Promise<string[]> {
   const { world } = turmoil;
   const states = new Map<string, LogState>();
-  const entries = new Map<string, Map<number, Entry>>();
-  for (const room of [...turmoil.rooms, "@announcements"]) {
+  const entries = new Map<string, Entries>();
+  const inboxes = world.clients.map(({ user }) => roomOf(inboxOf("default", user.id)));
+  for (const room of new Set([...turmoil.rooms, "@announcements", ...inboxes])) {
     const [state] = await world.until(world.store.states([logId("default", room)]));
     if (state === undefined) continue;
     states.set(room, state);
     entries.set(room, await readAll(turmoil, logId("default", room)));
-  }
-  for (const { user } of world.clients) {
-    const [state] = await world.until(world.store.states([inboxOf("default", user.id)]));
-    if (state !== undefined) states.set(`@user:${user.id}`, state);
   }
   return [
     ...world.clients.flatMap((client) => judgeClient(client, states)),
@@ -30,7 +28,7 @@ export async function judge(turmoil: Turmoil): Promise<string[]> {
     ...judgeLogs(states, entries),
     ...judgeAcknowledged(turmoil, states, entries),
     ...judgeMemberships(turmoil),
-    ...judgeNotices(turmoil),
+    ...judgeNotices(turmoil, entries),
   ];
 }
 
@@ -66,7 +64,7 @@ const messageFields = z.looseObject({ text: z.string() });
 function judgeShown(
   { transcript, user }: SimulatedClient,
   states: ReadonlyMap<string, LogState>,
-  entries: ReadonlyMap<string, ReadonlyMap<number, Entry>>,
+  entries: ReadonlyMap<string, Entries>,
 ): string[] {
   const faults: string[] = [];
   for (const [room, messages] of transcript.shown) {
@@ -81,10 +79,7 @@ function judgeShown(
   return faults;
 }
 
-function judgeLogs(
-  states: ReadonlyMap<string, LogState>,
-  entries: ReadonlyMap<string, ReadonlyMap<number, Entry>>,
-): string[] {
+function judgeLogs(states: ReadonlyMap<string, LogState>, entries: ReadonlyMap<string, Entries>): string[] {
   const faults: string[] = [];
   for (const [room, { floor, head }] of states)
     for (let seq = floor; seq <= head; seq += 1)
@@ -95,7 +90,7 @@ function judgeLogs(
 function judgeAcknowledged(
   { acknowledged }: Turmoil,
   states: ReadonlyMap<string, LogState>,
-  entries: ReadonlyMap<string, ReadonlyMap<number, Entry>>,
+  entries: ReadonlyMap<string, Entries>,
 ): string[] {
   const faults: string[] = [];
   const places = new Set<string>();
@@ -137,10 +132,18 @@ function mayHave({ seq, at }: Delivery, mine: readonly MembershipChange[]): bool
   return mine.some(({ role, seq: later, askedAt }) => role !== null && later > asOf.seq && askedAt <= at);
 }
 
-/** Each notification reached one of its user's connections at least. */
-function judgeNotices({ world, notices }: Turmoil): string[] {
+const noticeFields = z.looseObject({ data: z.looseObject({ number: z.number() }) });
+
+/** Each notification reached one of its user's connections at least, if the store (restored, maybe) still has it. */
+function judgeNotices({ world, notices, restored }: Turmoil, entries: ReadonlyMap<string, Entries>): string[] {
   const faults: string[] = [];
-  for (const { number, userId } of notices) {
+  const kept = new Map<number, string>();
+  for (const userId of new Set(world.clients.map(({ user }) => user.id)))
+    for (const { type, data } of entries.get(`@user:${userId}`)?.values() ?? [])
+      if (type === "notification") kept.set(noticeFields.parse(JSON.parse(data)).data.number, userId);
+  for (const { number, userId } of notices)
+    if (!restored && !kept.has(number)) faults.push(`${userId}: notification ${number} is not in the store`);
+  for (const [number, userId] of kept) {
     const tabs = world.clients.filter(({ user }) => user.id === userId);
     if (!tabs.some(({ transcript }) => transcript.notices.has(number)))
       faults.push(`${userId}: notification ${number} was lost`);
