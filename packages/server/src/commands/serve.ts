@@ -28,6 +28,8 @@ export const runDevelopment: Run = (context) =>
 
 export const runProduction: Run = (context) => serve(context, "production", async () => {});
 
+const aliveMs = 60_000;
+
 type Settings = ReturnType<typeof nodeSettings>;
 
 /** Runs a node until the process is told to stop; then finishes what is under way. */
@@ -46,7 +48,10 @@ async function serve(
     await untilAborted(context.stopped);
     log.info({}, "node_stopping");
   } finally {
+    // Why: the clock's timers keep no process alive, and a stop may wait for one when the store is away.
+    const alive = setInterval(() => {}, aliveMs);
     await node.stop();
+    clearInterval(alive);
   }
   log.info({}, "node_stopped");
   return 0;
