@@ -21,6 +21,9 @@ export interface CatchUpEvents {
 
 const pageEntriesMax = 500;
 
+/** Other than any epoch. */
+const noEpoch = "";
+
 interface Read {
   readonly waiting: Subscriber[];
 }
@@ -104,7 +107,8 @@ export class CatchUp {
   /** Reads the page after the cursor and gives what each waiting subscriber gets of it. */
   async #serve({ log, cursor, epoch }: Subscriber): Promise<(subscriber: Subscriber) => void> {
     const page = await this.#store.readAfter(log, cursor, pageEntriesMax, sharedBufferBytesMax);
-    if (page === undefined) return (subscriber) => this.#events.onLost(subscriber, "epoch");
+    // Why not lost at once: its feed, and the pages made for it, do not know yet that the log is gone.
+    if (page === undefined) return ({ feed }) => feed?.announce(noEpoch, 0);
     const frames = new PageFrames(log, page);
     return (subscriber) => {
       // It has moved since, or its log has: it looks again.

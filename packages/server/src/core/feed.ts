@@ -284,11 +284,14 @@ export class Feed {
   /** True when another read is due. */
   async #fillOnce(): Promise<boolean> {
     this.#doubtful = false;
+    const epoch = this.#epoch;
     const from = this.#head;
     const announced = this.#announced;
     const page = await this.#store.readAfter(this.log, from, readEntriesMax, readBytesMax);
     const state = page ?? (await this.#store.open(this.log));
     if (this.#closed) return false;
+    // Another read was faster and found another life; this page may be of the one before.
+    if (this.#epoch !== epoch) return true;
     // Why `from`: what was accepted during the read may well be younger than the page.
     if (page === undefined || state.epoch !== this.#epoch || state.head < from) {
       this.#reset(state, "epoch");
