@@ -38,6 +38,8 @@ export const leaveAcknowledged = "leave acknowledged";
  */
 export class Transcript {
   readonly rooms = new Set<string>();
+  /** Of these: closed, and perhaps joined again since. */
+  readonly uncertain = new Set<string>();
   readonly seen = new Map<string, Seen>();
   /** What broke a rule. */
   readonly faults: string[] = [];
@@ -88,6 +90,7 @@ export class Transcript {
 
   forget(room: string): void {
     this.rooms.delete(room);
+    this.uncertain.delete(room);
     this.seen.delete(room);
     this.shown.delete(room);
     this.#asked.delete(room);
@@ -132,14 +135,23 @@ export class Transcript {
       case "room_closed": {
         const { roomId, reason } = z.looseObject({ roomId: z.string(), reason: z.string() }).parse(body);
         this.closings.push({ room: roomId, reason });
-        this.forget(roomId);
-        return;
+        return this.#closed(roomId);
       }
       case "user_typing":
       case "user_joined":
       case "user_left":
         return this.#signal(event, z.looseObject({ roomId: z.string(), userId: z.string() }).parse(body));
     }
+  }
+
+  #closed(room: string): void {
+    const asked = this.#asked.get(room) ?? 0;
+    this.forget(room);
+    if (asked === 0) return;
+    // Whether the pages it asked for were asked for before the room was closed, or after, it cannot know.
+    this.rooms.add(room);
+    this.uncertain.add(room);
+    this.#asked.set(room, asked);
   }
 
   #gap({ roomId: room, reason, epoch, head }: z.infer<typeof gapSchema>): void {
@@ -180,6 +192,7 @@ export class Transcript {
     else if (asked > 0) this.#asked.set(room, asked - 1);
     else this.faults.push(`${room}: a page up to ${seq} that nobody asked for, at ${seen?.seq}`);
     if (seen?.epoch === epoch && seq < seen.seq) this.faults.push(`${room}: a page up to ${seq} after ${seen.seq}`);
+    this.uncertain.delete(room);
     // As clients do, it puts the page in the place of what it showed.
     this.shown.delete(room);
     this.pages.push({ room, epoch, seq, at: this.#clock.now(), event: "room_history" });
