@@ -137,6 +137,7 @@ export class ParleyNode {
       presence: this.presence,
       sequencer: this.sequencer,
       limits,
+      alone: bus.alone,
       onTyping: (log, roomId, userId) => {
         if (!bus.alone) bus.signal(log, { event: "user_typing", roomId, userId });
       },

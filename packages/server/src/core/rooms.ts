@@ -52,6 +52,7 @@ export class Rooms {
   readonly pages: HistoryPages;
   readonly #limits: RoomsLimits;
   readonly #onTyping: (log: LogId, roomId: string, userId: string) => void;
+  readonly #alone: boolean;
 
   constructor(parts: {
     store: Store;
@@ -61,6 +62,8 @@ export class Rooms {
     presence: Presence;
     sequencer: Sequencer;
     limits: RoomsLimits;
+    /** There is no other node, so that every loss of a right is heard of. */
+    alone: boolean;
     /** Tells the other nodes. */
     onTyping: (log: LogId, roomId: string, userId: string) => void;
   }) {
@@ -73,6 +76,7 @@ export class Rooms {
     this.pages = new HistoryPages(parts.store, parts.limits.historyPageBytesMax);
     this.#limits = parts.limits;
     this.#onTyping = parts.onTyping;
+    this.#alone = parts.alone;
   }
 
   /**
@@ -317,6 +321,10 @@ export class Rooms {
     requireRight(await this.#access.rights(user, log), roomOf(log), what);
   }
 
+  async #requireNow(user: User, log: LogId): Promise<void> {
+    requireRight(await this.#access.rightsNow(user, log), roomOf(log), "read");
+  }
+
   #roomsOf(session: Session): number {
     return session.subscribers.filter(({ log }) => isRoom(log)).length;
   }
@@ -370,9 +378,12 @@ export class Rooms {
     if (before !== undefined) this.#feeds.unsubscribe(before);
     for (;;) {
       const { doubts } = session;
+      const isHeard = this.#alone || this.#feeds.get(log) !== undefined;
       await this.#require(session.user, log, "read");
       const feed = await this.#feeds.open(log);
       const latest = await this.pages.latest(feed, limit, before?.cursor ?? 0);
+      // Why: who lost the right by an entry that this node has not accepted is still known to have it.
+      if (!isHeard || latest.head > feed.head) await this.#requireNow(session.user, log);
       const page = session.holdsPage(log, latest.number) ? this.pages.anew(latest) : latest;
       const frame = historyFrame(log, page, session.offsets);
       const fits = await session.spare(frame.length + gapBytes);
