@@ -13,7 +13,7 @@ export interface BusFaults {
 export class SimulatedBusNetwork {
   readonly faults: BusFaults = { lost: 0, repeated: 0, delayMaxMs: 1 };
   /** Packets that were carried to a node, by kind. */
-  readonly carried = { hint: 0, signal: 0, digest: 0 };
+  readonly carried = { hint: 0, signal: 0, digest: 0, message: 0 };
   readonly #clock: SimulatedClock;
   readonly #random: () => number;
   readonly #members = new Set<Member>();
@@ -24,8 +24,8 @@ export class SimulatedBusNetwork {
     this.#random = random;
   }
 
-  join(): Bus {
-    const member: Member = { receiver: null, followed: new Set() };
+  join(node: string): Bus {
+    const member: Member = { node, receiver: null, followed: new Set() };
     const send = (kind: keyof typeof this.carried, log: LogId | null, give: (receiver: BusReceiver) => void) =>
       this.#send(member, kind, log, give);
     const bus: Bus = {
@@ -36,6 +36,7 @@ export class SimulatedBusNetwork {
       },
       hint: (hint: Hint) => send("hint", hint.log, (receiver) => receiver.onHint(hint)),
       signal: (log: LogId, signal: Signal) => send("signal", log, (receiver) => receiver.onSignal(log, signal)),
+      send: (to, message) => this.#send(member, "message", null, (receiver) => receiver.onMessage(message), to),
       digest: (digest: Digest) => send("digest", null, (receiver) => receiver.onDigest(digest)),
       follow: (log) => void member.followed.add(log),
       unfollow: (log) => void member.followed.delete(log),
@@ -59,10 +60,16 @@ export class SimulatedBusNetwork {
 
   #down = false;
 
-  #send(from: Member, kind: keyof typeof this.carried, log: LogId | null, give: (receiver: BusReceiver) => void): void {
+  #send(
+    from: Member,
+    kind: keyof typeof this.carried,
+    log: LogId | null,
+    give: (receiver: BusReceiver) => void,
+    to: string | null = null,
+  ): void {
     if (!this.#members.has(from)) return;
     for (const member of this.#members) {
-      if (member === from || (log !== null && !member.followed.has(log))) continue;
+      if (member === from || (to !== null && member.node !== to) || (log !== null && !member.followed.has(log))) continue;
       const copies = this.#random() < this.faults.repeated ? 2 : 1;
       for (let copy = 0; copy < copies; copy += 1) {
         if (this.#down || this.#random() < this.faults.lost) continue;
@@ -76,6 +83,7 @@ export class SimulatedBusNetwork {
 }
 
 interface Member {
+  readonly node: string;
   receiver: BusReceiver | null;
   readonly followed: Set<LogId>;
 }

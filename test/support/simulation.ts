@@ -67,9 +67,10 @@ export class World {
 
   async startNode(): Promise<ParleyNode> {
     const { store, clock, openRooms, limits } = this;
-    const bus = this.network.join();
+    const id = `node-${(this.#started += 1)}`;
+    const bus = this.network.join(id);
     const node = new ParleyNode({
-      id: `node-${(this.#started += 1)}`,
+      id,
       store,
       bus,
       clock,

@@ -7,6 +7,7 @@ export function localBus(): Bus {
     start: () => Promise.resolve(),
     hint() {},
     signal() {},
+    send() {},
     digest() {},
     follow() {},
     unfollow() {},

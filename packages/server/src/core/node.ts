@@ -1,5 +1,5 @@
 import { type Position, RefusalError, roomIdSchema } from "@parley/protocol";
-import type { Bus } from "../bus/bus.ts";
+import type { Bus, Signal } from "../bus/bus.ts";
 import type { CloseReason, Connection, User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
 import { Access, type AccessLimits, type AccessPolicy, sameRoles } from "./access.ts";
@@ -139,7 +139,7 @@ export class ParleyNode {
       limits,
       alone: bus.alone,
       onTyping: (log, roomId, userId) => {
-        if (!bus.alone) bus.signal(log, { event: "user_typing", roomId, userId });
+        if (!bus.alone) bus.signal(log, { kind: "event", event: "user_typing", roomId, userId });
       },
     });
   }
@@ -147,7 +147,8 @@ export class ParleyNode {
   async start(): Promise<void> {
     await this.#bus.start({
       onHint: (hint) => this.feeds.hinted(hint),
-      onSignal: (log, { event, roomId, userId }) => this.rooms.signal(log, event, { roomId, userId }, () => false),
+      onSignal: (log, signal) => this.#signalled(log, signal),
+      onMessage: () => {},
       onDigest: (digest) => this.#follower.onDigest(digest),
       onState: (state) => this.#follower.onState(state),
     });
@@ -310,7 +311,13 @@ export class ParleyNode {
     if (this.presence.in(log).count > this.#limits.presenceListMax) return;
     const roomId = roomOf(log);
     this.rooms.signal(log, event, { roomId, userId }, (session) => session.user.id === userId);
-    if (!this.#bus.alone) this.#bus.signal(log, { event, roomId, userId });
+    if (!this.#bus.alone) this.#bus.signal(log, { kind: "event", event, roomId, userId });
+  }
+
+  #signalled(log: LogId, signal: Signal): void {
+    if (signal.kind !== "event") return;
+    const { event, roomId, userId } = signal;
+    this.rooms.signal(log, event, { roomId, userId }, () => false);
   }
 
   #feedsEvents() {

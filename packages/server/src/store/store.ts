@@ -52,7 +52,7 @@ export interface Store extends AsyncDisposable {
    */
   readJournal(after: ReadonlyMap<string, number>, limit: number): Promise<readonly JournalRow[]>;
 
-  /** Deletes journal rows written before `before`, and client ids of entries before `clientIdsBefore`. At most 10,000 of each a call. */
+  /** Deletes journal rows written before `before`, client ids of entries before `clientIdsBefore`, and sessions that have ended. At most 10,000 of each a call. */
   prune(before: Millis, clientIdsBefore: Millis): Promise<void>;
 
   /** Creates a room and opens its log, or changes its settings; `createdAt` stays that of its creation. */
@@ -81,6 +81,27 @@ export interface Store extends AsyncDisposable {
   /** Tokens of this user issued before `issuedBefore` (seconds since 1970) are revoked from now on; a later call moves it forward. `banned` refuses all tokens. */
   putRevocation(revocation: Revocation): Promise<void>;
   revocation(tenant: string, userId: string): Promise<Revocation | undefined>;
+
+  /**
+   * Writes sessions, whole. One whose stored generation is higher than the one given was claimed by another node: it is
+   * left as it is, and its place in the result is false. At most 1,000, each `pid` once.
+   */
+  putSessions(sessions: readonly StoredSession[]): Promise<readonly boolean[]>;
+  /**
+   * Makes nodes the owners of sessions, and raises their generations by one: the claimant alone may write them from now
+   * on. Gives each as it was stored, with its former owner and the new generation; undefined when there is none under
+   * this `pid`, it has ended, or it is another user's. Of racing claims each gets its own generation. At most 1,000, each `pid` once.
+   */
+  claimSessions(claims: readonly SessionClaim[]): Promise<readonly (StoredSession | undefined)[]>;
+  /** Deletes sessions whose stored generation is not higher than the one given. At most 1,000. */
+  endSessions(sessions: readonly SessionKey[]): Promise<void>;
+
+  /** The node is alive for `ms` from now, by the store's clock. */
+  renewLease(node: string, ms: Millis): Promise<void>;
+  /** Ends the lease now: the node is leaving. */
+  endLease(node: string): Promise<void>;
+  /** Leases that have not ended, or did less than ten minutes ago; `remainingMs` is negative for those. */
+  leases(): Promise<readonly Lease[]>;
 
   /** Copies the running store into the new file `target`, consistent as of one commit. Errors: `BackupRefused` when it exists. */
   backup(target: string): Promise<void>;
@@ -204,6 +225,44 @@ export interface Revocation {
   /** Seconds since 1970, as in a token's `iat`; 0 revokes none. */
   readonly issuedBefore: number;
   readonly banned: boolean;
+}
+
+export interface SessionKey {
+  /** Secret of the client. */
+  readonly pid: string;
+  readonly generation: number;
+}
+
+export interface SessionClaim {
+  readonly pid: string;
+  readonly tenant: string;
+  readonly userId: string;
+  readonly node: string;
+}
+
+/** What a node that never saw the client needs to go on with its session (REC-2). */
+export interface StoredSession extends SessionKey {
+  /** Socket id that the client sees. */
+  readonly id: string;
+  readonly tenant: string;
+  readonly userId: string;
+  /** The node that serves it, or did last. */
+  readonly owner: string;
+  /** It can be claimed for so long from this write on, by the store's clock. */
+  readonly keepMs: Millis;
+  readonly cursors: readonly StoredCursor[];
+}
+
+/** Where the client stands for certain: what follows `seq` may be lacking. -1: it may not even have its first page. */
+export interface StoredCursor {
+  readonly log: LogId;
+  readonly epoch: Epoch;
+  readonly seq: Seq;
+}
+
+export interface Lease {
+  readonly node: string;
+  readonly remainingMs: Millis;
 }
 
 /** Another process works on this store. `setting` is the name of what to change. */
