@@ -15,6 +15,7 @@ import {
   type InboxPosition,
   type InboxState,
   type JournalRow,
+  type Lease,
   type Membership,
   type MembershipKey,
   type MembershipState,
@@ -23,7 +24,10 @@ import {
   OutcomeUnknown,
   type Revocation,
   type Room,
+  type SessionClaim,
+  type SessionKey,
   type Store,
+  type StoredSession,
   StoreUnavailable,
 } from "../../packages/server/src/store/store.ts";
 import { MemoryTables } from "./memory-tables.ts";
@@ -148,6 +152,7 @@ export class MemoryStore implements Store {
   prune(before: Millis, clientIdsBefore: Millis): Promise<void> {
     return this.#call("prune", () => {
       this.#tables.forgetJournal(before);
+      this.#tables.forgetSessions(this.#clock.now());
       for (const log of this.#tables.logs.values()) log.forgetClientIds(clientIdsBefore);
     });
   }
@@ -224,6 +229,48 @@ export class MemoryStore implements Store {
 
   revocation(tenant: string, userId: string): Promise<Revocation | undefined> {
     return this.#call("revocation", () => this.#tables.revocation(tenant, userId));
+  }
+
+  putSessions(sessions: readonly StoredSession[]): Promise<readonly boolean[]> {
+    return this.#call("putSessions", () => {
+      checkBound("sessions", sessions.length, 1_000);
+      return sessions.map((session) => this.#tables.putSession(session, this.#clock.now()));
+    });
+  }
+
+  claimSessions(claims: readonly SessionClaim[]): Promise<readonly (StoredSession | undefined)[]> {
+    return this.#call("claimSessions", () => {
+      checkBound("claims", claims.length, 1_000);
+      return claims.map((claim) => this.#tables.claimSession(claim, this.#clock.now()));
+    });
+  }
+
+  endSessions(sessions: readonly SessionKey[]): Promise<void> {
+    return this.#call("endSessions", () => {
+      checkBound("sessions", sessions.length, 1_000);
+      for (const session of sessions) this.#tables.endSession(session);
+    });
+  }
+
+  renewLease(node: string, ms: Millis): Promise<void> {
+    return this.#call("renewLease", () => void this.#tables.leases.set(node, this.#clock.now() + ms));
+  }
+
+  endLease(node: string): Promise<void> {
+    return this.#call("endLease", () => {
+      const now = this.#clock.now();
+      const endsAt = this.#tables.leases.get(node);
+      if (endsAt !== undefined) this.#tables.leases.set(node, Math.min(endsAt, now - 1));
+    });
+  }
+
+  leases(): Promise<readonly Lease[]> {
+    return this.#call("leases", () => {
+      const now = this.#clock.now();
+      return [...this.#tables.leases]
+        .map(([node, endsAt]) => ({ node, remainingMs: endsAt - now }))
+        .filter(({ remainingMs }) => remainingMs > -600_000);
+    });
   }
 
   /** Keeps the copy in this store, for `restore`. */

@@ -8,12 +8,19 @@ import type {
   JournalRow,
   Revocation,
   Room,
+  SessionClaim,
+  SessionKey,
+  StoredSession,
 } from "../../packages/server/src/store/store.ts";
 import { MemoryLog } from "./memory-log.ts";
 
 export interface MemoryJournalRow extends JournalRow {
   readonly key: string;
   readonly results: readonly AppendResult[];
+}
+
+interface MemorySession extends StoredSession {
+  readonly endsAt: Millis;
 }
 
 /** All that the memory store holds, as one value that can be copied. */
@@ -25,6 +32,9 @@ export class MemoryTables {
   members = new Map<LogId, Map<string, Role>>();
   inboxes = new Map<LogId, { epoch: Epoch; seq: Seq }>();
   revocations = new Map<string, Revocation>();
+  sessions = new Map<string, MemorySession>();
+  /** When the lease of each node ends, or did. */
+  leases = new Map<string, Millis>();
   /** Rows of each node, ascending by `n`. */
   journal = new Map<string, MemoryJournalRow[]>();
 
@@ -37,6 +47,8 @@ export class MemoryTables {
     copy.members = new Map([...this.members].map(([log, users]) => [log, new Map(users)]));
     copy.inboxes = new Map(this.inboxes);
     copy.revocations = new Map(this.revocations);
+    copy.sessions = new Map(this.sessions);
+    copy.leases = new Map(this.leases);
     copy.journal = new Map([...this.journal].map(([node, rows]) => [node, [...rows]]));
     return copy;
   }
@@ -120,6 +132,32 @@ export class MemoryTables {
     const key = JSON.stringify([revocation.tenant, revocation.userId]);
     const issuedBefore = Math.max(revocation.issuedBefore, this.revocations.get(key)?.issuedBefore ?? 0);
     this.revocations.set(key, { ...revocation, issuedBefore });
+  }
+
+  putSession(session: StoredSession, now: Millis): boolean {
+    const stored = this.sessions.get(session.pid);
+    if (stored !== undefined && stored.generation > session.generation) return false;
+    this.sessions.set(session.pid, { ...session, endsAt: now + session.keepMs });
+    return true;
+  }
+
+  claimSession({ pid, tenant, userId, node }: SessionClaim, now: Millis): StoredSession | undefined {
+    const stored = this.sessions.get(pid);
+    if (stored === undefined || stored.endsAt <= now) return undefined;
+    if (stored.tenant !== tenant || stored.userId !== userId) return undefined;
+    const { endsAt: _endsAt, ...session } = stored;
+    const generation = stored.generation + 1;
+    this.sessions.set(pid, { ...stored, owner: node, generation });
+    return { ...session, generation };
+  }
+
+  endSession({ pid, generation }: SessionKey): void {
+    const stored = this.sessions.get(pid);
+    if (stored !== undefined && stored.generation <= generation) this.sessions.delete(pid);
+  }
+
+  forgetSessions(now: Millis): void {
+    for (const [pid, { endsAt }] of this.sessions) if (endsAt <= now) this.sessions.delete(pid);
   }
 
   revocation(tenant: string, userId: string): Revocation | undefined {

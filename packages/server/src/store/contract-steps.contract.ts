@@ -4,7 +4,7 @@ import type { Append, AppendEffect, AppendResult, Store } from "./store.ts";
 /** What the contract suite runs on: a fresh store, and how to have it restored from a backup of itself. */
 export interface StoreHarness extends AsyncDisposable {
   readonly store: Store;
-  /** Moves the time by which the store dates its journal. */
+  /** Moves the store's clock: the time by which it dates its journal, and ends sessions and leases. */
   advance(ms: number): void;
   /** The store as it was backed up now, restored elsewhere or in place. Called once. */
   restored(): Promise<Store>;

@@ -1,5 +1,5 @@
 import type { Millis } from "../core/log.ts";
-import type { AppendBatch, Store } from "./store.ts";
+import type { Store } from "./store.ts";
 import type { Synchronous } from "./sqlite-file.ts";
 
 /**
@@ -10,7 +10,12 @@ import type { Synchronous } from "./sqlite-file.ts";
 /** Methods of the port that run in the worker. */
 export type Method = Exclude<keyof Store, "backup" | typeof Symbol.asyncDispose>;
 
-export type Arguments<M extends Method> = M extends "append" ? [batch: AppendBatch, now: Millis] : Parameters<Store[M]>;
+/** Methods that go by the store's clock get the time last: the worker has none of its own. */
+type Timed = "append" | "prune" | "putSessions" | "claimSessions" | "renewLease" | "endLease" | "leases";
+
+export type Arguments<M extends Method> = M extends Timed
+  ? [...Parameters<Store[M]>, now: Millis]
+  : Parameters<Store[M]>;
 export type Result<M extends Method> = Awaited<ReturnType<Store[M]>>;
 
 /** The port, without the promises. */

@@ -9,6 +9,7 @@ import { errorCodeOf, generationOf, sqliteCodes } from "./sqlite-file.ts";
 import { Journal } from "./sqlite-journal.ts";
 import { Logs, stateOf } from "./sqlite-logs.ts";
 import { Pages } from "./sqlite-pages.ts";
+import { StoredSessions } from "./sqlite-sessions.ts";
 import type {
   AppendBatch,
   AppendResult,
@@ -16,6 +17,7 @@ import type {
   InboxPosition,
   InboxState,
   JournalRow,
+  Lease,
   Membership,
   MembershipKey,
   MembershipState,
@@ -23,6 +25,9 @@ import type {
   MessageRange,
   Revocation,
   Room,
+  SessionClaim,
+  SessionKey,
+  StoredSession,
 } from "./store.ts";
 
 /** The commit itself failed in a way that leaves open whether it will be there after the file is opened again. */
@@ -39,6 +44,7 @@ export class SqliteDatabase implements Handlers {
   readonly #clientIds: ClientIds;
   readonly #journal: Journal;
   readonly #directory: Directory;
+  readonly #sessions: StoredSessions;
 
   constructor(database: DatabaseSync) {
     this.#database = database;
@@ -48,6 +54,7 @@ export class SqliteDatabase implements Handlers {
     this.#appends = new Appends(database, this.#logs, this.#clientIds);
     this.#journal = new Journal(database);
     this.#directory = new Directory(database);
+    this.#sessions = new StoredSessions(database);
   }
 
   append(batch: AppendBatch, now: Millis): readonly AppendResult[] {
@@ -99,8 +106,9 @@ export class SqliteDatabase implements Handlers {
     return this.#journal.read(after, limit);
   }
 
-  prune(before: Millis, clientIdsBefore: Millis): void {
+  prune(before: Millis, clientIdsBefore: Millis, now: Millis): void {
     this.#transaction(() => {
+      this.#sessions.prune(now);
       this.#journal.prune(before);
       this.#clientIds.prune(clientIdsBefore);
     });
@@ -168,6 +176,35 @@ export class SqliteDatabase implements Handlers {
 
   revocation(tenant: string, userId: string): Revocation | undefined {
     return this.#directory.revocation(tenant, userId);
+  }
+
+  putSessions(sessions: readonly StoredSession[], now: Millis): readonly boolean[] {
+    checkBound("sessions", sessions.length, 1_000);
+    return this.#transaction(() => sessions.map((session) => this.#sessions.put(session, now)));
+  }
+
+  claimSessions(claims: readonly SessionClaim[], now: Millis): readonly (StoredSession | undefined)[] {
+    checkBound("claims", claims.length, 1_000);
+    return this.#transaction(() => claims.map((claim) => this.#sessions.claim(claim, now)));
+  }
+
+  endSessions(sessions: readonly SessionKey[]): void {
+    checkBound("sessions", sessions.length, 1_000);
+    this.#transaction(() => {
+      for (const session of sessions) this.#sessions.end(session);
+    });
+  }
+
+  renewLease(node: string, ms: Millis, now: Millis): void {
+    this.#transaction(() => this.#sessions.renewLease(node, now + ms));
+  }
+
+  endLease(node: string, now: Millis): void {
+    this.#transaction(() => this.#sessions.endLease(node, now));
+  }
+
+  leases(now: Millis): readonly Lease[] {
+    return this.#sessions.leases(now);
   }
 
   /** Deletes some of what lies below the floors. False when nothing is left to delete. */

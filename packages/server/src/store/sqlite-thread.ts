@@ -31,6 +31,7 @@ const reads: ReadonlySet<Method> = new Set<Method>([
   "roomsOfUser",
   "inboxes",
   "revocation",
+  "leases",
 ]);
 
 // From source this file ends in .ts, in the published package in .js, and the worker's likewise.

@@ -12,6 +12,7 @@ import {
   type InboxPosition,
   type InboxState,
   type JournalRow,
+  type Lease,
   type Membership,
   type MembershipKey,
   type MembershipState,
@@ -19,7 +20,10 @@ import {
   type MessageRange,
   type Revocation,
   type Room,
+  type SessionClaim,
+  type SessionKey,
   type Store,
+  type StoredSession,
   StoreUnavailable,
 } from "./store.ts";
 
@@ -99,7 +103,7 @@ class SqliteStore implements Store {
     return this.#call("readJournal", [after, limit]);
   }
   prune(before: Millis, clientIdsBefore: Millis): Promise<void> {
-    return this.#call("prune", [before, clientIdsBefore]);
+    return this.#call("prune", [before, clientIdsBefore, this.#options.clock.now()]);
   }
   putRoom(room: Room): Promise<void> {
     return this.#call("putRoom", [room]);
@@ -133,6 +137,24 @@ class SqliteStore implements Store {
   }
   revocation(tenant: string, userId: string): Promise<Revocation | undefined> {
     return this.#call("revocation", [tenant, userId]);
+  }
+  putSessions(sessions: readonly StoredSession[]): Promise<readonly boolean[]> {
+    return this.#call("putSessions", [sessions, this.#options.clock.now()]);
+  }
+  claimSessions(claims: readonly SessionClaim[]): Promise<readonly (StoredSession | undefined)[]> {
+    return this.#call("claimSessions", [claims, this.#options.clock.now()]);
+  }
+  endSessions(sessions: readonly SessionKey[]): Promise<void> {
+    return this.#call("endSessions", [sessions]);
+  }
+  renewLease(node: string, ms: Millis): Promise<void> {
+    return this.#call("renewLease", [node, ms, this.#options.clock.now()]);
+  }
+  endLease(node: string): Promise<void> {
+    return this.#call("endLease", [node, this.#options.clock.now()]);
+  }
+  leases(): Promise<readonly Lease[]> {
+    return this.#call("leases", [this.#options.clock.now()]);
   }
   backup(target: string): Promise<void> {
     return backupSqlite(this.#options.folder, target);

@@ -4,6 +4,7 @@ import { directoryContract, journalContract } from "./store-directory.contract.t
 import { appendContract, lifeContract } from "./store-log.contract.ts";
 import { messageContract } from "./store-messages.contract.ts";
 import { propertyContract } from "./store-property.contract.ts";
+import { leaseContract, sessionContract } from "./store-sessions.contract.ts";
 
 export type { StoreHarness } from "./contract-steps.contract.ts";
 
@@ -15,6 +16,8 @@ export function storeContract(name: string, open: () => Promise<StoreHarness>): 
     messageContract(open);
     journalContract(open);
     directoryContract(open);
+    sessionContract(open);
+    leaseContract(open);
     propertyContract(open);
   });
 }

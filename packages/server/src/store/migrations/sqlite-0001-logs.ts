@@ -1,5 +1,5 @@
 /**
- * The first schema. Every key begins with the log (its number, or its tenant and room by name).
+ * The first schema. Every key of what belongs to a log begins with it (its number, or its tenant and room by name).
  *
  * - `log`: a deleted one has no name, and goes when its entries have been purged. Numbers are never used again.
  * - `entry`: every entry of a log, messages and others, which SQLite merges by `seq` from the two tables. An index of
@@ -112,5 +112,23 @@ CREATE TABLE revocation (
   issued_before INTEGER NOT NULL,
   banned INTEGER NOT NULL,
   PRIMARY KEY (tenant, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE session (
+  pid TEXT NOT NULL PRIMARY KEY,
+  id TEXT NOT NULL,
+  tenant TEXT NOT NULL,
+  user_id TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  keep_ms INTEGER NOT NULL,
+  ends_at INTEGER NOT NULL,
+  cursors TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_end ON session (ends_at);
+
+CREATE TABLE lease (
+  node TEXT NOT NULL PRIMARY KEY,
+  ends_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 `;
