@@ -10,8 +10,8 @@ const systemPackages = [
   { command: "chromium", debianPackage: "chromium", needed: true },
   { command: "redis-server", debianPackage: "redis-server", needed: false },
   { command: "postgres", debianPackage: "postgresql", needed: false },
-  { command: "nginx", debianPackage: "nginx", needed: false },
-  { command: "haproxy", debianPackage: "haproxy", needed: false },
+  { command: "nginx", debianPackage: "nginx", needed: true },
+  { command: "haproxy", debianPackage: "haproxy", needed: true },
 ];
 
 // Debian keeps servers outside a user's PATH.

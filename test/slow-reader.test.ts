@@ -16,6 +16,7 @@ test("[FEED-4] [FEED-1] [REC-1] in a busy room the slow reader is not cut, the d
       PARLEY_HEARTBEAT_PING_TIMEOUT_MS: "4000",
     },
     warmUpMessages: 4_500,
+    warmUpMissed: 10_000,
     print: () => {},
   });
   expect(report.sent).toBeGreaterThan(3_000);

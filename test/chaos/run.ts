@@ -51,6 +51,7 @@ async function slowReaders(seconds: number): Promise<boolean> {
     backAfterSeconds: seconds * 0.75,
     environment: {},
     warmUpMessages: 6_000,
+    warmUpMissed: 90_000,
     print: (line: string) => console.log(line),
   };
   console.log(

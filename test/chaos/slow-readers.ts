@@ -19,6 +19,8 @@ export interface SlowReadersOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** Sent before the base is measured, 16 KB each, so that the store's page cache (64 MiB) is full by then. */
   readonly warmUpMessages: number;
+  /** Short ones, which eight readers then catch up on: as many as those that come back will have missed. */
+  readonly warmUpMissed: number;
   readonly print: (line: string) => void;
 }
 
@@ -137,11 +139,11 @@ export async function runSlowReaders(options: SlowReadersOptions): Promise<SlowR
       environment: { NODE_OPTIONS: `--import ${controls}`, ...raisedRates, ...options.environment },
     }),
   );
-  for (const roomId of [room, "warm-up"]) await server.api("PUT", `/rooms/${roomId}`, { access: "public" });
+  for (const roomId of [room, "warm-up", "warm-up-missed"]) await server.api("PUT", `/rooms/${roomId}`, { access: "public" });
   const start = async (name: string): Promise<Reader> => opening.use(await Reader.start(server, name));
   const others = [await start("reader-0"), await start("reader-1"), await start("reader-2")];
   const load = await startLoad(server, options, opening);
-  await warmUp(server, options.warmUpMessages);
+  await warmUp(server, options);
   const memory = await watchMemory(server, opening);
   print(`base: ${describeMemory(memory.base)}, after a collection`);
 
@@ -249,20 +251,26 @@ async function startLoad(server: SpawnedServer, options: SlowReadersOptions, ope
  * The work of the run, once and harder, so that what grows to a bound of its own has reached it: the page cache of the
  * store, and the young generation of the heap.
  */
-async function warmUp(server: SpawnedServer, messages: number): Promise<void> {
+async function warmUp(server: SpawnedServer, { warmUpMessages, warmUpMissed }: SlowReadersOptions): Promise<void> {
   const body = { userId: "carol", text: "x".repeat(16_000) };
-  for (let sent = 0; sent < messages; sent += 50) {
+  for (let sent = 0; sent < warmUpMessages; sent += 50) {
     await Promise.all(Array.from({ length: 50 }, () => server.api("POST", "/rooms/warm-up/messages", body)));
   }
-  using readers = new DisposableStack();
-  for (let index = 0; index < 8; index += 1) {
+  using clients = new DisposableStack();
+  const start = async (index: number): Promise<StockClient> => {
     const auth = { token: await tokenFor(server, `warm-up-${index}`) };
-    const client = readers.use(new StockClient(server.url, { ...transportOptions.websocket, auth }));
-    await client.join(room);
-    const { [room]: head } = client.positions;
-    if (head === undefined) continue;
-    await client.join(room, { ...head, seq: 0 });
-    await client.until("the whole room", () => client.textsOf(room).length >= head.seq);
+    return clients.use(new StockClient(server.url, { ...transportOptions.websocket, auth }));
+  };
+  const sender = await start(8);
+  await sender.join("warm-up-missed");
+  const { "warm-up-missed": begin } = sender.positions;
+  if (begin === undefined) throw new Error("the warm-up's room has no history");
+  for (let sent = 0; sent < warmUpMissed; sent += 500)
+    await Promise.all(Array.from({ length: 500 }, () => sender.send("warm-up-missed", text)));
+  for (let index = 0; index < 8; index += 1) {
+    const client = await start(index);
+    await client.join("warm-up-missed", { ...begin, seq: 0 });
+    await client.until("the whole room", () => client.textsOf("warm-up-missed").length >= warmUpMissed);
   }
 }
 

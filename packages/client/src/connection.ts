@@ -68,6 +68,8 @@ export class Connection {
     this.#owner = owner;
     const options = {
       path: settings.path,
+      // Why: a balancer keeps the requests of one polling connection together by it.
+      query: { key: settings.timers.random().toString(36).slice(2) },
       transports: [...settings.transports],
       tryAllTransports: true,
       reconnection: false,

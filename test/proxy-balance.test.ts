@@ -1,0 +1,53 @@
+import { describe, expect, test } from "vitest";
+import { proxyKinds, startProxy } from "./support/proxies.ts";
+import { spawnServer, startServer, tokenFor } from "./support/server.ts";
+import { StockClient, transportOptions } from "./support/stock-client.ts";
+
+describe.each(proxyKinds)("[WIRE-1] behind a real %s", (kind) => {
+  test("clients of all transports get in, stay on their node, and are spread over the nodes", async () => {
+    await using one = await startServer();
+    await using two = await startServer();
+    await using proxy = await startProxy(kind, [one.url, two.url]);
+    using clients = new DisposableStack();
+    const token = await tokenFor(one, "alice");
+    const started = Object.entries(transportOptions).flatMap(([, options]) =>
+      Array.from({ length: 6 }, (_, index) =>
+        clients.use(new StockClient(proxy.url, { ...options, query: { key: `key-${index}` }, auth: { token } })),
+      ),
+    );
+    await Promise.all(started.map((client) => client.welcomed(1)));
+    await Promise.all(started.slice(-6).map((client) => client.upgraded()));
+    // Many requests each: a polling client whose requests went elsewhere would have been refused.
+    for (let time = 0; time < 5; time += 1)
+      await Promise.all(started.map((client) => client.request("presence", { roomId: "nowhere" })));
+    expect(started.map(({ losses }) => losses)).toEqual(started.map(() => 0));
+    const counts = [one, two].map(({ operations }) => operations.statistics().connections);
+    expect(counts.reduce((sum, count) => sum + count)).toBe(18);
+    for (const count of counts) expect(count).toBeGreaterThan(2);
+  });
+
+  test("a node that is killed costs its clients one reconnect", async () => {
+    await using one = await spawnServer();
+    await using two = await spawnServer();
+    await using proxy = await startProxy(kind, [one.url, two.url]);
+    using clients = new DisposableStack();
+    const token = await tokenFor(one, "alice");
+    const started = Object.entries(transportOptions).flatMap(([, options]) =>
+      Array.from({ length: 6 }, (_, index) =>
+        clients.use(new StockClient(proxy.url, { ...options, query: { key: `key-${index}` }, auth: { token } })),
+      ),
+    );
+    await Promise.all(started.map((client) => client.welcomed(1)));
+    await two.kill();
+    await Promise.all(
+      started.map((client) => client.until("to be back", () => client.losses === 0 || client.welcomes.length === 2)),
+    );
+    // Whoever was on the node that lives was not disturbed; all are there now.
+    for (const client of started) {
+      const answer = await client.request("presence", { roomId: "nowhere" });
+      expect(answer.error?.code).toBe("forbidden");
+      expect(client.losses).toBeLessThanOrEqual(1);
+    }
+    expect(started.some(({ losses }) => losses === 1)).toBe(true);
+  });
+});
