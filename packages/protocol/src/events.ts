@@ -110,7 +110,8 @@ export interface EntryMeta {
   readonly at: string;
 }
 
-export type RoomGapReason = "epoch" | "floor" | "too_far" | "ahead";
+export const roomGapReasonSchema = z.enum(["epoch", "floor", "too_far", "ahead"]);
+export type RoomGapReason = z.infer<typeof roomGapReasonSchema>;
 
 /** Arguments of each event that the server sends on `/`; entries are followed by their offset, `roomId:epoch:seq`. */
 export interface ServerEvents {

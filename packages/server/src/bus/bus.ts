@@ -1,4 +1,4 @@
-import type { Epoch, LogId, Seq } from "../core/log.ts";
+import type { Epoch, LogId, Seq, SessionCursor } from "../core/log.ts";
 
 /**
  * Port: transport between nodes. Everything on it may be lost, late, repeated or out of order; nothing that is
@@ -78,8 +78,8 @@ export type NodeMessage =
 
 /** A session as its last node knows it: what was written to its client since the last answered ping, in order. */
 export interface HandedSession {
-  /** Where each subscriber stands: all up to it was written. -1: it waits for its first page. */
-  readonly cursors: readonly { readonly log: LogId; readonly epoch: Epoch; readonly seq: Seq }[];
+  /** Where each subscriber stands: all up to it was written. */
+  readonly cursors: readonly SessionCursor[];
   readonly runs: readonly HandedRun[];
 }
 
@@ -90,6 +90,8 @@ export interface HandedRun {
   readonly from: Seq;
   readonly to: Seq;
   readonly page: number | null;
+  /** False: its client has left or joined anew since, so that the cursor of the log is another one's. */
+  readonly current: boolean;
   /** An event that is told again when it may not have arrived: its WebSocket frame in base64. */
   readonly notice: { readonly frame: string; readonly joined: boolean } | null;
 }

@@ -1,3 +1,5 @@
+import type { RoomGapReason } from "@parley/protocol";
+
 /**
  * The words of the design as types: a log is an ordered sequence of entries, an epoch is one life of it.
  */
@@ -36,6 +38,9 @@ export function inboxOf(tenant: string, userId: string): LogId {
 
 export const announcementsRoom = "@announcements";
 
+/** The log that every node of a cluster follows: who may have lost a right. One for all tenants. */
+export const controlLog: LogId = `${defaultTenant}/@control`;
+
 export const entryTypes = [
   "message",
   "edit",
@@ -44,6 +49,7 @@ export const entryTypes = [
   "event",
   "notification",
   "announcement",
+  "control",
   "erased",
 ] as const;
 
@@ -72,6 +78,18 @@ export interface LogState {
   readonly head: Seq;
   /** The lowest `seq` still kept; `head + 1` when none is. */
   readonly floor: Seq;
+}
+
+/** Where a session stands in a log, as it is stored, and handed from node to node. */
+export interface SessionCursor {
+  readonly log: LogId;
+  readonly epoch: Epoch;
+  /** What follows it is lacking. -1: its client waits for a page of history. */
+  readonly seq: Seq;
+  /** What its client is told before the page that it waits for; null when it asked for the page. */
+  readonly gap: RoomGapReason | null;
+  /** The client had entries of this log before it joined from here: an offset that it remembers may be one of theirs. */
+  readonly again: boolean;
 }
 
 /** A room of users, as against the server's own logs. */

@@ -1,14 +1,15 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { roomGapReasonSchema } from "@parley/protocol";
 import { z } from "zod";
-import type { Millis } from "../core/log.ts";
+import type { Millis, SessionCursor } from "../core/log.ts";
 import { integerOf, readLogId, type Row, textOf } from "./sqlite-rows.ts";
-import type { Lease, SessionClaim, SessionKey, StoredCursor, StoredSession } from "./store.ts";
+import type { Lease, SessionClaim, SessionKey, StoredSession } from "./store.ts";
 
 const pruneRowsMax = 10_000;
 /** An ended lease is still listed for so long. */
 const endedLeaseKeepMs = 600_000;
 
-const cursorRows = z.array(z.tuple([z.string(), z.string(), z.int()]));
+const cursorRows = z.array(z.tuple([z.string(), z.string(), z.int(), roomGapReasonSchema.nullable(), z.boolean()]));
 
 /** Sessions that other nodes may go on with, and the leases of nodes. */
 export class StoredSessions {
@@ -21,7 +22,7 @@ export class StoredSessions {
   /** False: it was claimed under a higher generation. */
   put(session: StoredSession, now: Millis): boolean {
     const { pid, id, tenant, userId, owner, generation, keepMs, cursors } = session;
-    const rows = JSON.stringify(cursors.map(({ log, epoch, seq }) => [log, epoch, seq]));
+    const rows = JSON.stringify(cursors.map(({ log, epoch, seq, gap, again }) => [log, epoch, seq, gap, again]));
     const { put } = this.#statements;
     return put.run(pid, id, tenant, userId, owner, generation, keepMs, now + keepMs, rows).changes > 0;
   }
@@ -71,7 +72,7 @@ function readSession(row: Row): StoredSession {
     keepMs: integerOf(row["keep_ms"]),
     cursors: cursorRows
       .parse(JSON.parse(textOf(row["cursors"])))
-      .map(([log, epoch, seq]): StoredCursor => ({ log: readLogId(log), epoch, seq })),
+      .map(([log, epoch, seq, gap, again]): SessionCursor => ({ log: readLogId(log), epoch, seq, gap, again })),
   };
 }
 

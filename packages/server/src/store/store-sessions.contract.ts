@@ -16,8 +16,8 @@ function sessionOf(pid: string, change: Partial<StoredSession> = {}): StoredSess
     owner: "node-1",
     keepMs,
     cursors: [
-      { log: room, epoch: "life.generation", seq: 7 },
-      { log: inbox, epoch: "life.generation", seq: -1 },
+      { log: room, epoch: "life.generation", seq: 7, gap: null, again: true },
+      { log: inbox, epoch: "life.generation", seq: -1, gap: "too_far", again: false },
     ],
     ...change,
   };
@@ -36,7 +36,10 @@ export function sessionContract(open: () => Promise<StoreHarness>): void {
     test("[REC-2] a claim gives the session as it was written last, its former owner and the next generation", async () => {
       await using harness = await open();
       const { store } = harness;
-      const later = sessionOf("a", { id: "later", cursors: [{ log: room, epoch: "other", seq: 9 }] });
+      const later = sessionOf("a", {
+        id: "later",
+        cursors: [{ log: room, epoch: "", seq: 9, gap: null, again: false }],
+      });
       const strange = sessionOf("ß/\u{1f600}", { userId: "émile", cursors: [] });
       expect(await store.putSessions([sessionOf("a"), strange])).toEqual([true, true]);
       expect(await store.putSessions([later])).toEqual([true]);

@@ -1,5 +1,5 @@
 import type { Role, RoomAccess } from "@parley/protocol";
-import type { Entry, Epoch, LogId, LogState, Millis, Seq } from "../core/log.ts";
+import type { Entry, Epoch, LogId, LogState, Millis, Seq, SessionCursor } from "../core/log.ts";
 
 /**
  * Port: the durable truth. Every method may reject with `StoreUnavailable` (nothing was changed), and every write with
@@ -250,14 +250,8 @@ export interface StoredSession extends SessionKey {
   readonly owner: string;
   /** It can be claimed for so long from this write on, by the store's clock. */
   readonly keepMs: Millis;
-  readonly cursors: readonly StoredCursor[];
-}
-
-/** Where the client stands for certain: what follows `seq` may be lacking. -1: it may not even have its first page. */
-export interface StoredCursor {
-  readonly log: LogId;
-  readonly epoch: Epoch;
-  readonly seq: Seq;
+  /** Where its client stands for certain; it may have more. */
+  readonly cursors: readonly SessionCursor[];
 }
 
 export interface Lease {
