@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Millis, Seq } from "../core/log.ts";
 import { addToFilter, filterBytes, type FilterKey, filterKey, mayBeInFilter } from "./bloom-filter.ts";
-import { bytesOf, integerOf, textOf } from "./sqlite-rows.ts";
+import { bytesOf, integerOf, textOf } from "./rows.ts";
 
 /** What the first commit under a client id was. `body` is a digest of its type and data. */
 export interface KnownClientId {

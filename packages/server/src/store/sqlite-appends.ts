@@ -4,7 +4,7 @@ import { deletedMessage, editedMessage } from "../core/entry-data.ts";
 import { type LogId, type Millis, roomOf, type Seq, tenantOf } from "../core/log.ts";
 import { batchKey, isErasable, isStorable, isStorableData } from "./append-check.ts";
 import { bodyDigest, type ClientIds, clientIdKey } from "./client-ids.ts";
-import { integerOf, integerOrNull, readLogId, textOf } from "./sqlite-rows.ts";
+import { integerOf, integerOrNull, readLogId, textOf } from "./rows.ts";
 import type { LogRow, Logs } from "./sqlite-logs.ts";
 import type { Append, AppendBatch, AppendEffect, AppendResult, JournalHead } from "./store.ts";
 

@@ -1,6 +1,6 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { type LogId, roomOf, tenantOf } from "../core/log.ts";
-import { integerOf, readMembership, readRevocation, readRoom, textOf } from "./sqlite-rows.ts";
+import { integerOf, readMembership, readRevocation, readRoom, textOf } from "./rows.ts";
 import type { InboxPosition, InboxState, Membership, MembershipState, Revocation, Room } from "./store.ts";
 
 /** What is stored beside the logs: rooms, memberships, inbox positions, revocations. */

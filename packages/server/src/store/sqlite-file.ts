@@ -3,7 +3,7 @@ import { accessSync, chmodSync, constants, existsSync, mkdirSync } from "node:fs
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { sqliteMigrations } from "./migrations/sqlite.ts";
-import { integerOf, textOf } from "./sqlite-rows.ts";
+import { integerOf, textOf } from "./rows.ts";
 import { StoreLocked, StoreUnusable } from "./store.ts";
 
 /** The setting that names the folder, in the file and in the environment. */

@@ -1,7 +1,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Millis } from "../core/log.ts";
 import { readHeads } from "./sqlite-appends.ts";
-import { integerOf, textOf } from "./sqlite-rows.ts";
+import { integerOf, textOf } from "./rows.ts";
 import type { JournalRow } from "./store.ts";
 
 const pruneRowsMax = 10_000;

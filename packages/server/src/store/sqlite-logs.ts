@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
-import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Epoch, LogId, LogState, Seq } from "../core/log.ts";
-import { integerOf, type Row, textOf } from "./sqlite-rows.ts";
+import { integerOf, type Row, textOf } from "./rows.ts";
 
 /** A log as its row says, and as one transaction changes it. */
 export interface LogRow {
@@ -97,7 +97,7 @@ export class Logs {
     };
   }
 
-  #epoch(life: SQLOutputValue | undefined): Epoch {
+  #epoch(life: unknown): Epoch {
     return `${textOf(life)}.${this.#generation}`;
   }
 }

@@ -1,7 +1,7 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import type { Entry, Seq } from "../core/log.ts";
 import type { LogRow } from "./sqlite-logs.ts";
-import { readEntry } from "./sqlite-rows.ts";
+import { readEntry } from "./rows.ts";
 import type { MessageRange } from "./store.ts";
 
 const columns = "seq, id, type, actor, at, v, client_id, data";

@@ -2,7 +2,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import { roomGapReasonSchema } from "@parley/protocol";
 import { z } from "zod";
 import type { Millis, SessionCursor } from "../core/log.ts";
-import { integerOf, readLogId, type Row, textOf } from "./sqlite-rows.ts";
+import { integerOf, readLogId, type Row, textOf } from "./rows.ts";
 import type { Lease, SessionClaim, SessionKey, StoredSession } from "./store.ts";
 
 const pruneRowsMax = 10_000;

@@ -1,27 +1,26 @@
-import type { SQLOutputValue } from "node:sqlite";
 import { roleSchema, roomAccessSchema } from "@parley/protocol";
 import { type Entry, type LogId, logId } from "../core/log.ts";
 import type { Membership, Revocation, Room } from "./store.ts";
 
 /** The edge between rows and the rest: a row is read into a typed value here, or throws. */
-export type Row = Readonly<Record<string, SQLOutputValue>>;
+export type Row = Readonly<Record<string, unknown>>;
 
-export function textOf(value: SQLOutputValue | undefined): string {
+export function textOf(value: unknown): string {
   if (typeof value !== "string") throw new TypeError(`a column holds ${typeof value}, not text`);
   return value;
 }
 
-export function integerOf(value: SQLOutputValue | undefined): number {
+export function integerOf(value: unknown): number {
   if (typeof value !== "number") throw new TypeError(`a column holds ${typeof value}, not an integer`);
   return value;
 }
 
-export function bytesOf(value: SQLOutputValue | undefined): Uint8Array {
+export function bytesOf(value: unknown): Uint8Array {
   if (!(value instanceof Uint8Array)) throw new TypeError(`a column holds ${typeof value}, not bytes`);
   return value;
 }
 
-export function integerOrNull(value: SQLOutputValue | undefined): number | null {
+export function integerOrNull(value: unknown): number | null {
   return value === null ? null : integerOf(value);
 }
 
