@@ -54,7 +54,7 @@ export class AdminClient {
         },
       },
     );
-    this.#requests = new Requests(this.#connection.socket, timers, requestTimeoutMs);
+    this.#requests = new Requests(() => this.#connection.socket, timers, requestTimeoutMs);
   }
 
   /** Begins to connect. `connectAdmin` has called it. */

@@ -1,4 +1,5 @@
 import type { EntryMeta, JsonValue, Message, Position, Refusal, ServerEvents } from "@parley/protocol";
+import type { Socket } from "socket.io-client";
 import { Connection, type ConnectionState, type TransportName } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import { ParleyError, refusalError } from "./errors.ts";
@@ -93,19 +94,20 @@ export class Client {
       },
       {
         auth: () => this.#connectAuth(),
+        listen: (socket) => this.#listen(socket),
         onState: (state) => this.#onState(state),
         onConnected: () => this.#onConnected(),
         onDisconnected: () => this.#onDisconnected(),
+        onMoved: (before) => this.#onMoved(before),
       },
     );
-    this.#requests = new Requests(this.#connection.socket, timers, options.requestTimeoutMs ?? 10_000);
+    this.#requests = new Requests(() => this.#connection.socket, timers, options.requestTimeoutMs ?? 10_000);
     this.#outbox = new Outbox(this.#outboxOwner(), {
       timers,
       backoff,
       bounds: { ...outboxBounds, ...options.outbox },
       storage: options.storage,
     });
-    this.#listen();
   }
 
   /** Begins to connect. `connect` has called it. */
@@ -194,13 +196,18 @@ export class Client {
     this.#requests.failAll(new ParleyError("disconnected", "The connection was lost"));
   }
 
-  #listen(): void {
-    const { socket } = this.#connection;
-    this.#onEntry("new_message", (room, message) => room.emit("message", message));
-    this.#onEntry("message_edited", (room, edit) => room.emit("messageEdited", edit));
-    this.#onEntry("message_deleted", (room, deletion) => room.emit("messageDeleted", deletion));
-    this.#onEntry("membership_changed", (room, change) => room.emit("membership", change));
-    this.#onEntry("entry_erased", (room, tombstone) => room.emit("erased", tombstone));
+  /** The rooms follow on the new connection; entries that come on both are taken once. */
+  #onMoved(before: Socket): Promise<void> {
+    this.#onConnected();
+    return this.#requests.settled(before);
+  }
+
+  #listen(socket: Socket): void {
+    this.#onEntry(socket, "new_message", (room, message) => room.emit("message", message));
+    this.#onEntry(socket, "message_edited", (room, edit) => room.emit("messageEdited", edit));
+    this.#onEntry(socket, "message_deleted", (room, deletion) => room.emit("messageDeleted", deletion));
+    this.#onEntry(socket, "membership_changed", (room, change) => room.emit("membership", change));
+    this.#onEntry(socket, "entry_erased", (room, tombstone) => room.emit("erased", tombstone));
     socket.on("user_joined", ({ roomId, userId }: ServerEvents["user_joined"][0]) => {
       this.#wantedRoom(roomId)?.emit("joined", userId);
     });
@@ -225,6 +232,7 @@ export class Client {
     socket.on("announcement", (message: JsonValue, meta: EntryMeta, offset: unknown) => {
       if (this.#advance(parseOffset(offset))) this.#events.emit("announcement", { message, ...meta });
     });
+    socket.on("server_draining", () => this.#connection.move());
     socket.on("token_expiring", () => void this.#refreshToken(0));
     socket.on("error", (refusal: Refusal) => this.#events.emit("error", refusalError(refusal)));
     socket.onAny((name: string, data: JsonValue, meta: EntryMeta, offset: unknown) => {
@@ -233,9 +241,13 @@ export class Client {
   }
 
   /** An entry of the contract: its payload, then its offset. */
-  #onEntry<Name extends EntryName>(name: Name, deliver: (room: Room, payload: ServerEvents[Name][0]) => void): void {
+  #onEntry<Name extends EntryName>(
+    socket: Socket,
+    name: Name,
+    deliver: (room: Room, payload: ServerEvents[Name][0]) => void,
+  ): void {
     const event: string = name;
-    this.#connection.socket.on(event, (payload: ServerEvents[Name][0], offset: unknown) => {
+    socket.on(event, (payload: ServerEvents[Name][0], offset: unknown) => {
       const place = parseOffset(offset);
       const room = this.#wantedRoom(place?.log);
       if (place !== undefined && room?.subscription.accept(place.position) === true) deliver(room, payload);

@@ -28,8 +28,12 @@ export interface ConnectionSettings {
 export interface ConnectionOwner {
   /** What goes to the server beside the token, asked for at each attempt. */
   auth(): object;
+  /** A socket was made: called before it connects, and while another one may still be in use. */
+  listen?(socket: Socket): void;
   onState(state: ConnectionState): void;
   onConnected(): void;
+  /** Another socket has taken over, without a moment between. Resolves when `before` is not needed any more. */
+  onMoved?(before: Socket): Promise<void>;
   /** Once for each `onConnected`. */
   onDisconnected(): void;
 }
@@ -48,7 +52,9 @@ const networkEvents = globalScope instanceof EventTarget ? globalScope : undefin
  * which neither says when it will try, nor comes back after a CONNECT_ERROR.
  */
 export class Connection {
-  readonly socket: Socket;
+  #socket: Socket;
+  /** The one that is to take over. */
+  #next: Socket | undefined;
   readonly #settings: ConnectionSettings;
   readonly #owner: ConnectionOwner;
   #state: ConnectionState = { state: "connecting" };
@@ -61,25 +67,19 @@ export class Connection {
   /** The last error that came as an event of its own: the reason, when the server disconnects next. */
   #lastError: ParleyError | undefined;
   #cancelTimer: () => void = () => undefined;
+  #cancelMoveTimer: () => void = () => undefined;
   readonly #onOnline = (): void => this.retryNow();
 
   constructor(settings: ConnectionSettings, owner: ConnectionOwner) {
     this.#settings = settings;
     this.#owner = owner;
-    const options = {
-      path: settings.path,
-      // Why: a balancer keeps the requests of one polling connection together by it.
-      query: { key: settings.timers.random().toString(36).slice(2) },
-      transports: [...settings.transports],
-      tryAllTransports: true,
-      reconnection: false,
-      autoConnect: false,
-    };
-    const manager = settings.url === undefined ? new Manager(options) : new Manager(settings.url, options);
-    // Why: an attempt is timed as a whole, on the injected timers.
-    manager.timeout(false);
-    this.socket = manager.socket(settings.namespace, { auth: (give) => give(this.#auth()) });
-    this.#listen();
+    this.#socket = this.#createSocket();
+    this.#listen(this.#socket);
+  }
+
+  /** The socket of the present connection, or of the last one. Another may take its place. */
+  get socket(): Socket {
+    return this.#socket;
   }
 
   get state(): ConnectionState {
@@ -115,6 +115,54 @@ export class Connection {
     this.#enter({ state: "closed", verdict });
   }
 
+  /**
+   * The server is about to go: another connection takes over before this one ends, so that nothing pauses. Tried until
+   * it succeeds or this one ends.
+   */
+  move(): void {
+    if (this.#state.state !== "connected" || this.#next !== undefined) return;
+    const next = this.#createSocket();
+    this.#next = next;
+    const again = (): void => {
+      if (this.#next !== next) return;
+      this.#abandonMove();
+      const { timers, backoff } = this.#settings;
+      this.#cancelMoveTimer = timers.after(backoffMs(backoff, 0, timers.random()), () => this.move());
+    };
+    next.on("connect", () => this.#takeOver(next));
+    next.on("connect_error", again);
+    next.on("disconnect", again);
+    this.#cancelMoveTimer = this.#settings.timers.after(this.#settings.connectTimeoutMs, again);
+    this.#settings.tokens.current().then(
+      (token) => {
+        if (this.#next !== next) return;
+        this.#token = token;
+        next.connect();
+      },
+      () => again(),
+    );
+  }
+
+  #takeOver(next: Socket): void {
+    if (this.#next !== next) return;
+    const before = this.#socket;
+    this.#cancelMoveTimer();
+    this.#next = undefined;
+    for (const event of ["connect", "connect_error", "disconnect"]) next.off(event);
+    this.#socket = next;
+    this.#listen(next);
+    this.#connectedAtMs = this.#settings.timers.now();
+    // Why not at once: what was asked for on it is answered there.
+    void Promise.resolve(this.#owner.onMoved?.(before)).finally(() => before.disconnect());
+  }
+
+  #abandonMove(): void {
+    this.#cancelMoveTimer();
+    const next = this.#next;
+    this.#next = undefined;
+    next?.disconnect();
+  }
+
   async #attempt(): Promise<void> {
     this.#generation += 1;
     const generation = this.#generation;
@@ -131,7 +179,7 @@ export class Connection {
       if (generation !== this.#generation) return;
       fetching = false;
       this.#token = token;
-      this.socket.connect();
+      this.#socket.connect();
     } catch (error) {
       if (generation !== this.#generation) return;
       this.#wait(new ParleyError("token_unavailable", `getToken failed: ${String(error)}`));
@@ -143,8 +191,27 @@ export class Connection {
     return this.#token === undefined ? auth : { ...auth, token: this.#token };
   }
 
-  #listen(): void {
-    const { socket } = this;
+  #createSocket(): Socket {
+    const { url, path, transports, namespace, timers } = this.#settings;
+    const options = {
+      path,
+      // Why: a balancer keeps the requests of one polling connection together by it.
+      query: { key: timers.random().toString(36).slice(2) },
+      transports: [...transports],
+      tryAllTransports: true,
+      reconnection: false,
+      autoConnect: false,
+    };
+    const manager = url === undefined ? new Manager(options) : new Manager(url, options);
+    // Why: an attempt is timed as a whole, on the injected timers.
+    manager.timeout(false);
+    const socket = manager.socket(namespace, { auth: (give) => give(this.#auth()) });
+    this.#owner.listen?.(socket);
+    return socket;
+  }
+
+  /** Follows what becomes of the socket in use. */
+  #listen(socket: Socket): void {
     socket.on("connect", () => {
       this.#cancelTimer();
       this.#connectedAtMs = this.#settings.timers.now();
@@ -165,6 +232,8 @@ export class Connection {
       if (isRecord(error) && error["event"] === undefined) this.#lastError = readRefusal(error);
     });
     socket.on("disconnect", (reason) => {
+      if (socket !== this.#socket) return;
+      this.#abandonMove();
       this.#ended();
       // Why: a disconnect of our own is followed by the state that it was made for.
       if (reason === "io client disconnect") return;
@@ -208,12 +277,13 @@ export class Connection {
   /** Ends what there is of a connection; the stock socket reports it only when it was connected. */
   #leave(): void {
     this.#cancelTimer();
-    this.socket.disconnect();
+    this.#abandonMove();
+    this.#socket.disconnect();
   }
 
   #ended(): void {
     // Why: what was emitted meanwhile would be sent again by itself, beside the outbox.
-    this.socket.sendBuffer = [];
+    this.#socket.sendBuffer = [];
     if (this.#connectedAtMs === undefined) return;
     if (this.#settings.timers.now() - this.#connectedAtMs >= stableAfterMs) this.#failures = 0;
     this.#connectedAtMs = undefined;

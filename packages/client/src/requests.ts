@@ -32,12 +32,15 @@ interface Refused {
 
 /** Events with an acknowledgement, each of which ends: with its answer, its time-out, or its connection. */
 export class Requests {
-  readonly #socket: Socket;
+  readonly #socket: () => Socket;
   readonly #timers: Timers;
   readonly #timeoutMs: number;
-  readonly #pending = new Set<(error: ParleyError) => void>();
+  /** How each one fails, and the socket that owes its answer. */
+  readonly #pending = new Map<(error: ParleyError) => void, Socket>();
+  readonly #waiting = new Map<Socket, () => void>();
 
-  constructor(socket: Socket, timers: Timers, timeoutMs: number) {
+  /** `socket`: the one in use, asked for at each request. */
+  constructor(socket: () => Socket, timers: Timers, timeoutMs: number) {
     this.#socket = socket;
     this.#timers = timers;
     this.#timeoutMs = timeoutMs;
@@ -58,13 +61,16 @@ export class Requests {
     onAnswer: (answer: Answers[Name]) => void,
     onError: (error: ParleyError) => void,
   ): void {
-    if (!this.#socket.connected) {
+    const socket = this.#socket();
+    if (!socket.connected) {
       onError(new ParleyError("disconnected", "There is no connection now"));
       return;
     }
     const end = (): boolean => {
       cancelTimeout();
-      return this.#pending.delete(fail);
+      const pending = this.#pending.delete(fail);
+      if (this.#isSettled(socket)) this.#waiting.get(socket)?.();
+      return pending;
     };
     const fail = (error: ParleyError): void => {
       if (end()) onError(error);
@@ -72,8 +78,8 @@ export class Requests {
     const cancelTimeout = this.#timers.after(this.#timeoutMs, () => {
       fail(new ParleyError("timed_out", `The server did not answer ${name} in ${this.#timeoutMs} ms`));
     });
-    this.#pending.add(fail);
-    this.#socket.emit(name, payload, (reply: Answers[Name] | Refused) => {
+    this.#pending.set(fail, socket);
+    socket.emit(name, payload, (reply: Answers[Name] | Refused) => {
       if (isRefused(reply)) {
         fail(readRefusal(reply.error) ?? new ParleyError("refused", `The server refused ${name} without a code`));
       } else if (end()) {
@@ -84,7 +90,18 @@ export class Requests {
 
   /** The connection has ended: what it still owed will not come. */
   failAll(error: ParleyError): void {
-    for (const fail of this.#pending) fail(error);
+    for (const fail of this.#pending.keys()) fail(error);
+  }
+
+  /** Resolves when every request on the socket has ended; each does, by its time-out at the latest. */
+  async settled(socket: Socket): Promise<void> {
+    if (this.#isSettled(socket)) return;
+    await new Promise<void>((resolve) => this.#waiting.set(socket, resolve));
+    this.#waiting.delete(socket);
+  }
+
+  #isSettled(socket: Socket): boolean {
+    return ![...this.#pending.values()].includes(socket);
   }
 }
 
