@@ -51,6 +51,8 @@ export interface OpenNode extends AsyncDisposable {
   readonly ownEvents: Map<string, OwnEvent>;
   readonly connectionListeners: Set<(client: ClientSocket) => void>;
   readonly io: SocketIoServer;
+  /** Takes no more clients, and moves those there are to other nodes, if there are any; closes them otherwise. */
+  drain(): Promise<void>;
   /** The internal port: admin page, API, metrics, health. */
   openInternal(): Promise<{ readonly url: string } & AsyncDisposable>;
   /** Both ports of a node that stands alone. */
@@ -79,6 +81,7 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
   const adminSessions = createAdminSessions(options.adminSecret, clock);
   const edge = openEdge({ config, options, node, operations, metrics, adminSessions });
   opening.defer(() => edge.gateway.close("server_closing"));
+  let stopping = false;
   const parts = {
     config,
     log,
@@ -89,7 +92,7 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
     version: readVersion(),
     attachPublic: (server: HttpServer) => void edge.gateway.attach(server),
     attachInternal: (server: HttpServer) => void edge.gateway.attach(server, { namespaces: ["/admin"] }),
-    readiness: () => readinessOf(store),
+    readiness: () => (stopping ? ({ ready: false, reason: "this node is stopping" } as const) : readinessOf(store)),
   };
   const opened = opening.move();
   return {
@@ -100,6 +103,12 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
     ...edge,
     get io() {
       return edge.app.io;
+    },
+    drain: async () => {
+      stopping = true;
+      edge.gateway.refuse();
+      if (!bus.alone) await edge.gateway.drain(config.drain);
+      edge.gateway.close("server_closing");
     },
     openInternal: () => startInternal(parts),
     openPorts: async () => {
@@ -243,8 +252,7 @@ export async function startNode(config: Config, options: NodeOptions): Promise<R
   const ports = await open.openPorts();
   // Why in this order: the gateway closes its connections before the servers wait for theirs.
   opening.defer(async () => {
-    open.gateway.refuse();
-    open.gateway.close("server_closing");
+    await open.drain();
     await ports[Symbol.asyncDispose]();
   });
   const opened = opening.move();

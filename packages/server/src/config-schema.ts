@@ -175,6 +175,17 @@ const presenceSection = z.strictObject({
   leaveGraceMs: setting(milliseconds(5_000, 0), "Time in which a user's return is no leave (`user_left`)."),
 });
 
+const drainSection = z.strictObject({
+  drainMs: setting(
+    milliseconds(10_000, 0),
+    "After SIGTERM a node among others tells its clients to move, evenly over this time. A node that is alone stops at once.",
+  ),
+  moveMs: setting(
+    milliseconds(5_000, 0),
+    "Time that a client has to move once it was told, before its connection is closed.",
+  ),
+});
+
 const logSection = z.strictObject({
   level: setting(
     z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
@@ -202,6 +213,7 @@ export const configSchema = z.strictObject({
   access: accessSection,
   flush: flushSection,
   presence: presenceSection,
+  drain: drainSection,
   clientIdKeepDays: setting(
     z.int().min(1).max(3_650).default(7),
     "Days for which a send that is repeated under its `clientId` is recognised.",

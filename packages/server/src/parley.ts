@@ -163,9 +163,8 @@ function embed(open: OpenNode, log: Log): Parley {
 }
 
 // Why in this order: connections end before the servers wait for theirs, and the store closes last.
-async function closeInOrder({ gateway }: OpenNode, opened: AsyncDisposableStack): Promise<void> {
-  gateway.refuse();
-  gateway.close("server_closing");
+async function closeInOrder(open: OpenNode, opened: AsyncDisposableStack): Promise<void> {
+  await open.drain();
   await opened.disposeAsync();
 }
 

@@ -110,6 +110,11 @@ export class ClientSocket implements NamespaceClient {
     }
   }
 
+  draining(withinMs: number): void {
+    if (this.state !== "open") return;
+    this.#write(encodeEvent(this.namespace, ["server_draining", { withinMs }]));
+  }
+
   acknowledged(id: number, args: unknown[]): void {
     try {
       this.#socket?.onAck?.(id, args);

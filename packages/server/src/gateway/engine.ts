@@ -161,7 +161,8 @@ export class Engine<Scope> {
   #onPollOfClosed(request: IncomingMessage, response: ServerResponse, sid: string): void {
     const lingering = request.method === "GET" ? this.#lingering.get(sid) : undefined;
     if (lingering === undefined) {
-      refuseRequest(request, response, 400, engineErrors.unknownSid);
+      // Why 503 once it takes no more: a balancer then asks the next node, where a client that came since may be.
+      refuseRequest(request, response, this.#open ? 400 : 503, engineErrors.unknownSid);
       return;
     }
     this.#lingering.delete(sid);

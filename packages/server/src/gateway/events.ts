@@ -304,9 +304,7 @@ const handlers: Readonly<Record<ClientEventName, Handler>> = {
   room_history: on(clientEvents.room_history, "room_history", ({ options, session }, range) => {
     const { rooms } = options.node;
     const read = async (): Promise<Acknowledgement> => {
-      await rooms.admit(session.user, range.roomId, "read");
-      const page = await rooms.pages.range(session.user.tenant, range);
-      await session.spare(page.bytes);
+      const page = await rooms.history(session, range);
       return { ok: true, messages: page.messages, head: page.head, epoch: page.epoch, more: page.more };
     };
     return inTurn(read());

@@ -2,6 +2,7 @@ import type { Server as HttpServer } from "node:http";
 import type { Server as HttpsServer } from "node:https";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type { CloseReason } from "./connection.ts";
+import { drain, type DrainPace } from "./drain.ts";
 import { Engine } from "./engine.ts";
 import type { ForeignNamespaces } from "./foreign.ts";
 import type { Log, NamespaceHandler } from "./namespace.ts";
@@ -32,6 +33,8 @@ export interface Gateway {
   keepHandshakes(): void;
   /** New connections are refused with 503; those there are stay. */
   refuse(): void;
+  /** As `refuse`, and moves the clients elsewhere at this pace. Resolves when they are gone. */
+  drain(pace: DrainPace): Promise<void>;
   close(reason: CloseReason): void;
 }
 
@@ -62,6 +65,10 @@ export function createGateway(options: GatewayOptions): Gateway {
       shared.keepHandshakes = true;
     },
     refuse: () => engine.refuse(),
+    drain: (pace) => {
+      engine.refuse();
+      return drain(engine.connections, options.clock ?? systemClock, pace);
+    },
     close: (reason) => engine.close(reason),
   };
 }

@@ -93,6 +93,10 @@ export class ClientSockets implements ConnectionEvents, ClientSocketOwner {
     this.#drain();
   }
 
+  onDraining(withinMs: number): void {
+    for (let socket = this.#first; socket !== null; socket = socket.next) socket.draining(withinMs);
+  }
+
   onUpgraded(): void {
     this.#foreign?.onUpgraded();
   }

@@ -37,7 +37,7 @@ export interface InternalOptions {
   readonly version: string;
   /** As `attachPublic`, for the namespace `/admin` alone. */
   attachInternal(server: Server): void;
-  readiness(): Promise<Readiness>;
+  readiness(): Readiness | Promise<Readiness>;
   readonly webFolder?: string;
 }
 
