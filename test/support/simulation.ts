@@ -5,6 +5,7 @@ import { type NodeLimits, ParleyNode } from "../../packages/server/src/core/node
 import type { Operations } from "../../packages/server/src/core/operations.ts";
 import { createOperations } from "../../packages/server/src/core/server-api.ts";
 import type { Bus } from "../../packages/server/src/bus/bus.ts";
+import { type CutStore, cutStore } from "./cut-store.ts";
 import { MemoryStore } from "./memory-store.ts";
 import { seededRandom } from "./random.ts";
 import { SimulatedBusNetwork } from "./simulated-bus.ts";
@@ -51,6 +52,7 @@ export class World {
   readonly clients: SimulatedClient[] = [];
   readonly limits: NodeLimits;
   readonly #buses = new Map<ParleyNode, Bus>();
+  readonly #ways = new Map<ParleyNode, CutStore>();
   #started = 0;
 
   constructor(options: WorldOptions = {}) {
@@ -66,9 +68,11 @@ export class World {
   }
 
   async startNode(): Promise<ParleyNode> {
-    const { store, clock, openRooms, limits } = this;
+    const { clock, openRooms, limits } = this;
     const id = `node-${(this.#started += 1)}`;
     const bus = this.network.join(id);
+    const way = cutStore(this.store);
+    const { store } = way;
     const node = new ParleyNode({
       id,
       store,
@@ -80,6 +84,7 @@ export class World {
     });
     await node.start();
     this.#buses.set(node, bus);
+    this.#ways.set(node, way);
     this.nodes.push(node);
     return node;
   }
@@ -96,8 +101,15 @@ export class World {
     }
     node.feeds.stop();
     node.sessions.stop();
-    // What it was committing lands, or does not; it numbers no batch after it.
+    // What it was committing lands, or does not; it numbers no batch after it, and ends no lease.
+    this.cutStore(node, true);
     this.background(node.stop());
+  }
+
+  /** While cut, the node does not reach the store; the others do. */
+  cutStore(node: ParleyNode, cut: boolean): void {
+    const way = this.#ways.get(node);
+    if (way !== undefined) way.cut = cut;
   }
 
   /** Nothing that the node sends or is sent by bus arrives any more. */

@@ -13,6 +13,16 @@ export interface Rights {
 
 const noRights: Rights = { read: false, send: false, role: null };
 
+/** Throws the refusal `forbidden`, which is also the answer for a room that is not there. */
+export function requireRight(rights: Rights, roomId: string, what: "read" | "send"): void {
+  if (rights[what]) return;
+  const verb = what === "read" ? "read" : "send to";
+  throw new RefusalError(
+    "forbidden",
+    `you may not ${verb} room ${JSON.stringify(roomId)}: it takes a membership, or the room's access set to public`,
+  );
+}
+
 export interface AccessQuestion {
   readonly user: User;
   readonly log: LogId;
@@ -100,13 +110,22 @@ export class Access {
   readonly #clock: Clock;
   readonly #limits: AccessLimits;
   readonly #onFailure: (error: unknown) => void;
+  /** A node that may not have heard of a loss trusts no answer of before. */
+  readonly #mayRemember: () => boolean;
   /** By user and log; the oldest answer goes first. */
   readonly #answers = new Map<string, Answer>();
   readonly #asked = new Map<string, Asked>();
   #questions: Question[] = [];
 
   /** `onFailure`: the policy failed or was late; for the log. */
-  constructor(policy: AccessPolicy, clock: Clock, limits: AccessLimits, onFailure: (error: unknown) => void) {
+  constructor(
+    policy: AccessPolicy,
+    clock: Clock,
+    limits: AccessLimits,
+    onFailure: (error: unknown) => void,
+    mayRemember: () => boolean,
+  ) {
+    this.#mayRemember = mayRemember;
     this.#policy = policy;
     this.#clock = clock;
     this.#limits = limits;
@@ -120,7 +139,7 @@ export class Access {
   /** At once when the answer is known. Rejects with `RefusalError` `access_unavailable`. */
   rights(user: User, log: LogId): Rights | Promise<Rights> {
     const key = keyOf(user.tenant, user.id, log);
-    const known = this.#answers.get(key);
+    const known = this.#mayRemember() ? this.#answers.get(key) : undefined;
     if (known !== undefined && known.until > this.#clock.now() && sameRoles(known.roles, user.roles)) {
       return known.rights;
     }
@@ -148,6 +167,11 @@ export class Access {
   /** What was answered for this log holds no longer. */
   forgetLog(log: LogId): void {
     this.#forgetKeys((key) => key.endsWith(`\n${log}`));
+  }
+
+  forgetAll(): void {
+    this.#answers.clear();
+    this.#asked.clear();
   }
 
   #forgetKeys(matches: (key: string) => boolean): void {

@@ -1,9 +1,10 @@
 import type { EntryPage, Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
+import type { Confirmation } from "./confirmation.ts";
 import { eventPacket, eventText, offsetOf, readable } from "./entry-event.ts";
 import { sharedBufferBytesMax } from "./feed.ts";
 import { textFrame } from "./frame.ts";
-import type { Entry, LogId } from "./log.ts";
+import { type Entry, type LogId, noEpoch } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
 
 export interface CatchUpLimits {
@@ -21,9 +22,6 @@ export interface CatchUpEvents {
 
 const pageEntriesMax = 500;
 
-/** Other than any epoch. */
-const noEpoch = "";
-
 interface Read {
   readonly waiting: Subscriber[];
 }
@@ -37,13 +35,15 @@ export class CatchUp {
   readonly #clock: Clock;
   readonly #limits: CatchUpLimits;
   readonly #events: CatchUpEvents;
+  readonly #confirmation: Confirmation;
   /** By log and cursor; insertion order is the order of service. */
   #reads = new Map<string, Read>();
   #queue: string[] = [];
   #inFlight = 0;
   #stopped = false;
 
-  constructor(store: Store, clock: Clock, limits: CatchUpLimits, events: CatchUpEvents) {
+  constructor(store: Store, clock: Clock, limits: CatchUpLimits, confirmation: Confirmation, events: CatchUpEvents) {
+    this.#confirmation = confirmation;
     this.#store = store;
     this.#clock = clock;
     this.#limits = limits;
@@ -112,7 +112,9 @@ export class CatchUp {
     const frames = new PageFrames(log, page);
     return (subscriber) => {
       // It has moved since, or its log has: it looks again.
-      if (subscriber.cursor !== cursor || subscriber.epoch !== epoch) this.#events.onCaughtUp(subscriber);
+      const moved = subscriber.cursor !== cursor || subscriber.epoch !== epoch;
+      // Why not later: the flusher holds it back, and it looks again when entries may be written.
+      if (moved || !this.#confirmation.holds) this.#events.onCaughtUp(subscriber);
       else if (page.epoch !== epoch) this.#loseEpoch(subscriber, page);
       else if (page.floor > cursor + 1) this.#events.onLost(subscriber, "floor");
       else this.#deliver(subscriber, frames);

@@ -117,8 +117,13 @@ test("[FEED-3] what is written to rooms that nobody follows here costs a node no
   const { world, sender, reader } = cluster;
   const home = reader.node;
   if (home === null) throw new Error("the reader has no node");
-  const reads = () => ["open", "readAfter", "readMessages", "states"].map((name) => world.store.calls.get(name) ?? 0);
+  const reads = () => ["open", "readAfter", "readMessages"].map((name) => world.store.calls.get(name) ?? 0);
+  const heads = () => world.store.calls.get("states") ?? 0;
+  const idleFrom = heads();
+  await world.clock.advance(10_000);
+  const idle = heads() - idleFrom;
   const before = reads();
+  const headsBefore = heads();
   const feeds = home.feeds.size;
   for (let count = 0; count < 500; count += 1) {
     world.background(
@@ -129,6 +134,8 @@ test("[FEED-3] what is written to rooms that nobody follows here costs a node no
   await world.clock.advance(5_000);
   expect(sender.sequencer.appendedTotal).toBe(500);
   expect(reads()).toEqual(before);
+  // Each node reads the head of `@control` all the time, whatever is written.
+  expect(heads() - headsBefore).toBeLessThanOrEqual(idle + 2);
   expect(home.feeds.size).toBe(feeds);
   expect(home.counts.deliveredTotal).toBe(0);
 });

@@ -1,4 +1,4 @@
-import { entryData } from "@parley/protocol";
+import { type ControlChange, controlChangeSchema, entryData } from "@parley/protocol";
 import { type Entry, type Epoch, type LogId, roomOf, type Seq } from "./log.ts";
 
 /**
@@ -26,6 +26,8 @@ export function eventText(log: LogId, entry: Entry): EventText {
       const { message } = entryData.announcement.parse(JSON.parse(entry.data));
       return `["announcement",${JSON.stringify(message)},${metaText(entry)}`;
     }
+    case "control":
+      return `["control",${entry.data}`;
     case "erased":
       return `["entry_erased",{"roomId":${room},"seq":${entry.seq}}`;
     default:
@@ -90,6 +92,20 @@ const membershipPrefix = '["membership_changed",';
 export function membershipChangeIn(event: EventText): { readonly userId: string; readonly role: string | null } | null {
   if (!event.startsWith(membershipPrefix)) return null;
   return entryData.membership.parse(JSON.parse(event.slice(membershipPrefix.length)));
+}
+
+const controlPrefix = '["control",';
+
+/**
+ * What an entry of `@control` says, and the node that wrote it. `change` is null when it cannot be understood: a newer
+ * node may tell of a loss that this one does not know.
+ */
+export function controlChangeIn(event: EventText): { readonly from: string; readonly change: ControlChange | null } {
+  if (!event.startsWith(controlPrefix)) return { from: "", change: null };
+  const data = entryData.control.safeParse(JSON.parse(event.slice(controlPrefix.length)));
+  if (!data.success) return { from: "", change: null };
+  const change = controlChangeSchema.safeParse(data.data.change);
+  return { from: data.data.from, change: change.success ? change.data : null };
 }
 
 /** What a client remembers of the last event it got, and presents when it comes back: `room:epoch:seq`. */

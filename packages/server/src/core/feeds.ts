@@ -2,6 +2,7 @@ import type { Bus, Hint } from "../bus/bus.ts";
 import type { Store } from "../store/store.ts";
 import { CatchUp } from "./catch-up.ts";
 import type { Clock } from "./clock.ts";
+import type { Confirmation } from "./confirmation.ts";
 import type { EventText } from "./entry-event.ts";
 import { type Committed, Feed } from "./feed.ts";
 import { Flusher } from "./flush.ts";
@@ -38,6 +39,9 @@ export interface FeedsEvents {
   onAccepted(feed: Feed, from: Seq, events: readonly EventText[]): void;
   /** A followed log has another life or floor: what it brought meanwhile was not accepted. Its subscribers were lost before. */
   onReset(feed: Feed): void;
+  /** From now on signals of the log are received, and until `onDropped`. */
+  onFollowed(log: LogId): void;
+  onDropped(log: LogId): void;
   /** Entries were committed to a log that nobody follows here. */
   onUnfollowed(log: LogId, epoch: Epoch, head: Seq): void;
 }
@@ -62,14 +66,21 @@ export class Feeds {
   #stopped = false;
   #cancelSweep: () => void = () => {};
 
-  constructor(parts: { store: Store; clock: Clock; bus: Bus; limits: FeedsLimits; events: FeedsEvents }) {
+  constructor(parts: {
+    store: Store;
+    clock: Clock;
+    bus: Bus;
+    limits: FeedsLimits;
+    confirmation: Confirmation;
+    events: FeedsEvents;
+  }) {
     this.#store = parts.store;
     this.#clock = parts.clock;
     this.#bus = parts.bus;
     this.#limits = parts.limits;
     this.#events = parts.events;
-    this.flusher = new Flusher(parts.clock, parts.limits.flushBudgetMs);
-    this.#catchUp = new CatchUp(parts.store, parts.clock, parts.limits, {
+    this.flusher = new Flusher(parts.clock, parts.limits.flushBudgetMs, parts.confirmation);
+    this.#catchUp = new CatchUp(parts.store, parts.clock, parts.limits, parts.confirmation, {
       onCaughtUp: (subscriber) => this.#resume(subscriber),
       onLost: (subscriber, reason) => this.#lose(subscriber, reason),
     });
@@ -134,7 +145,10 @@ export class Feeds {
         onReset: (reset, reason) => this.#resetSubscribers(reset, reason),
       },
     });
-    if (!this.#stopped) this.#feeds.set(log, feed);
+    if (!this.#stopped) {
+      this.#feeds.set(log, feed);
+      this.#events.onFollowed(log);
+    }
     const missed = this.#announcedWhileOpening.get(log);
     if (missed !== undefined) {
       this.#announcedWhileOpening.delete(log);
@@ -209,9 +223,12 @@ export class Feeds {
 
   /** The log is gone. */
   drop(log: LogId): void {
-    this.#feeds.get(log)?.close();
+    const feed = this.#feeds.get(log);
+    if (feed === undefined) return;
+    feed.close();
     this.#feeds.delete(log);
     this.#bus.unfollow(log);
+    this.#events.onDropped(log);
   }
 
   /** Closes feeds that nobody has followed for a while. */

@@ -1,4 +1,5 @@
 import type { Clock } from "./clock.ts";
+import type { Confirmation } from "./confirmation.ts";
 import type { Feed } from "./feed.ts";
 import type { Session } from "./session.ts";
 
@@ -15,15 +16,19 @@ const writtenBetweenChecks = 16;
 export class Flusher {
   readonly #clock: Clock;
   readonly #flushBudgetMs: number;
+  readonly #confirmation: Confirmation;
   #feeds: Feed[] = [];
   #sessions: Session[] = [];
+  /** Sessions whose entries wait until it is confirmed that no right was lost. */
+  readonly #held = new Set<Session>();
   #written = 0;
   #scheduled = false;
   #stopped = false;
 
-  constructor(clock: Clock, flushBudgetMs: number) {
+  constructor(clock: Clock, flushBudgetMs: number, confirmation: Confirmation) {
     this.#clock = clock;
     this.#flushBudgetMs = flushBudgetMs;
+    this.#confirmation = confirmation;
   }
 
   /** The feed's head moved. */
@@ -47,8 +52,16 @@ export class Flusher {
     this.#schedule();
   }
 
+  /** What was held back goes. */
+  resume(): void {
+    for (const session of this.#held) this.sessionDue(session);
+    this.#held.clear();
+    if (this.#feeds.length > 0) this.#schedule();
+  }
+
   stop(): void {
     this.#stopped = true;
+    this.#held.clear();
     this.#feeds = [];
     this.#sessions = [];
   }
@@ -63,12 +76,21 @@ export class Flusher {
   }
 
   #turn(): void {
+    if (!this.#confirmation.holds) {
+      this.#writeReplies();
+      return;
+    }
     const deadline = this.#clock.monotonic() + this.#flushBudgetMs;
     do {
       this.#visitFeeds();
       this.#writeSessions(deadline);
     } while (this.#feeds.length > 0 && this.#clock.monotonic() < deadline);
     if (this.#feeds.length > 0 || this.#sessions.length > 0) this.#schedule();
+  }
+
+  /** Replies alone: who is due, of sessions and of feeds, stays so until `resume`. */
+  #writeReplies(): void {
+    for (const session of this.#sessions.splice(0)) if (session.flushReplies()) this.#held.add(session);
   }
 
   /** One round: the next few subscribers of every feed that has something new. */

@@ -1,9 +1,22 @@
+import { randomInt } from "node:crypto";
 import { type Message, RefusalError } from "@parley/protocol";
 import type { MessagePage, Store } from "../store/store.ts";
 import { eventPacket, messageText, pageOffsetOf, readable } from "./entry-event.ts";
 import type { Feed } from "./feed.ts";
 import { textFrame } from "./frame.ts";
 import { type Entry, type LogId, logId, roomOf, type Seq } from "./log.ts";
+
+/** A page of messages in their present state, oldest first; `bytes`: of its JSON. */
+export interface HistoryRange {
+  readonly messages: readonly Message[];
+  readonly head: Seq;
+  readonly epoch: string;
+  readonly more: boolean;
+  readonly bytes: number;
+}
+
+/** All have 13 digits, so that pages are as long whatever their numbers. */
+const pageNumberMin = 1_000_000_000_000;
 
 export interface LatestPage {
   /** Tells its offset from that of another page of the room. */
@@ -22,18 +35,19 @@ export class HistoryPages {
   /** Reads of latest pages that are under way, by log and number of messages. */
   readonly #reading = new Map<string, Promise<LatestPage>>();
   readonly #known = new WeakMap<Feed, { readonly limit: number; readonly page: LatestPage }>();
-  #count = 0;
+  /** Why at random: a client may still remember a page of a node that served it before. */
+  #count = randomInt(pageNumberMin, 2 * pageNumberMin);
 
   constructor(store: Store, bytesMax: number) {
     this.#store = store;
     this.#bytesMax = bytesMax;
   }
 
-  /** A page of messages in their present state, oldest first; `bytes`: of its JSON. The right to read was checked before. */
+  /** The right to read was checked before. */
   async range(
     tenant: string,
     range: { roomId: string; before?: number | undefined; after?: number | undefined; limit: number },
-  ): Promise<{ messages: readonly Message[]; head: Seq; epoch: string; more: boolean; bytes: number }> {
+  ): Promise<HistoryRange> {
     const log = logId(tenant, range.roomId);
     const { before, after, limit } = range;
     const bytesMax = this.#bytesMax;

@@ -16,6 +16,9 @@ export type Millis = number;
 /** One life of a log: its random id and the store's generation. Compared for equality only. */
 export type Epoch = string;
 
+/** Other than any epoch. */
+export const noEpoch: Epoch = "";
+
 export const defaultTenant = "default";
 
 export function logId(tenant: string, room: string): LogId {

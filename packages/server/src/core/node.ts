@@ -4,13 +4,15 @@ import type { CloseReason, Connection, User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
 import { Access, type AccessLimits, type AccessPolicy, sameRoles } from "./access.ts";
 import type { Clock } from "./clock.ts";
+import { Confirmation } from "./confirmation.ts";
+import { Control } from "./control.ts";
 import { parseOffset } from "./entry-event.ts";
-import type { Feed } from "./feed.ts";
+import type { Committed, Feed } from "./feed.ts";
 import { Feeds, type FeedsLimits } from "./feeds.ts";
 import { defaultFollowerLimits, Follower, type FollowerLimits } from "./follower.ts";
 import { eventFrame, textFrame } from "./frame.ts";
 import { Inboxes } from "./inbox.ts";
-import { announcementsRoom, inboxOf, isRoom, type LogId, logId, roomOf } from "./log.ts";
+import { announcementsRoom, controlLog, inboxOf, isRoom, type LogId, logId, roomOf } from "./log.ts";
 import { Presence, type PresenceLimits } from "./presence.ts";
 import { Rooms, type RoomsLimits } from "./rooms.ts";
 import { defaultSequencerLimits, Sequencer, type SequencerLimits } from "./sequencer.ts";
@@ -74,6 +76,8 @@ export class ParleyNode {
   readonly presence: Presence;
   readonly rooms: Rooms;
   readonly inboxes: Inboxes;
+  /** What this node and the others are told of lost rights. */
+  readonly control: Control;
   readonly openRooms: ReadonlySet<LogId>;
   readonly startedAt: number;
   readonly counts: NodeCounts = { deliveredTotal: 0 };
@@ -93,12 +97,14 @@ export class ParleyNode {
     this.store = store;
     this.#bus = bus;
     this.#limits = limits;
-    this.access = new Access(policy, clock, limits, onAccessFailure);
+    const confirmation = new Confirmation(clock, bus.alone);
+    this.access = new Access(policy, clock, limits, onAccessFailure, () => confirmation.holds);
     this.presence = new Presence(clock, limits, {
       onJoined: (log, userId) => this.#tellPresence(log, "user_joined", userId),
       onLeft: (log, userId) => this.#tellPresence(log, "user_left", userId),
     });
-    this.feeds = new Feeds({ store, clock, bus, limits, events: this.#feedsEvents() });
+    this.feeds = new Feeds({ store, clock, bus, limits, confirmation, events: this.#feedsEvents() });
+    confirmation.onConfirmed = () => this.feeds.flusher.resume();
     this.#follower = new Follower({
       store,
       clock,
@@ -112,15 +118,7 @@ export class ParleyNode {
       clock,
       node: id,
       limits: limits.sequencer ?? defaultSequencerLimits,
-      events: {
-        onCommitted: (committed, n) => {
-          const { log, epoch, from, events } = committed;
-          const to = from + events.length - 1;
-          this.feeds.committed(committed);
-          this.#follower.committed(log, epoch, to, n);
-          if (!bus.alone) bus.hint({ log, epoch, from, to, events });
-        },
-      },
+      events: { onCommitted: (committed, n) => this.#committed(committed, n) },
     });
     this.sessions = new Sessions({
       clock,
@@ -138,10 +136,25 @@ export class ParleyNode {
       sequencer: this.sequencer,
       limits,
       alone: bus.alone,
+      confirmation,
       onTyping: (log, roomId, userId) => {
         if (!bus.alone) bus.signal(log, { kind: "event", event: "user_typing", roomId, userId });
       },
     });
+    this.control = this.#createControl(confirmation);
+  }
+
+  #committed(committed: Committed, n: number): void {
+    const { log, epoch, from, events } = committed;
+    const to = from + events.length - 1;
+    this.feeds.committed(committed);
+    this.#follower.committed(log, epoch, to, n);
+    if (!this.#bus.alone) this.#bus.hint({ log, epoch, from, to, events });
+  }
+
+  #createControl(confirmation: Confirmation): Control {
+    const { id: node, store, clock, feeds, sequencer } = this;
+    return new Control({ store, clock, feeds, sequencer, confirmation, actions: this, node, alone: this.#bus.alone });
   }
 
   async start(): Promise<void> {
@@ -155,12 +168,14 @@ export class ParleyNode {
     this.feeds.start();
     this.sessions.start();
     this.#follower.start();
+    this.control.start();
   }
 
   /** Finishes the commits that were taken, then stops; store and bus are the caller's to close. */
   async stop(): Promise<void> {
     await this.sequencer.stop();
     await this.inboxes.save().catch(() => {});
+    this.control.stop();
     this.#follower.stop();
     this.sessions.stop();
     this.presence.stop();
@@ -258,6 +273,21 @@ export class ParleyNode {
     }
   }
 
+  /** Which rights were lost is not known: each is asked for anew, and who speaks outside of a session connects anew. */
+  doubtAll(): void {
+    this.access.forgetAll();
+    for (const session of [...this.sessions.connected]) {
+      session.doubts += 1;
+      for (const { log } of [...session.subscribers]) if (isRoom(log)) this.rooms.recheck(session, log);
+    }
+    for (const connections of [...this.#others.values()])
+      for (const connection of [...connections]) connection.close("kicked");
+  }
+
+  *users(): Iterable<User> {
+    for (const { user } of this.sessions.connected) yield user;
+  }
+
   /** The room's log is gone: its subscribers are told, also those who wait for a page of it. */
   roomDeleted(log: LogId): void {
     this.access.forgetLog(log);
@@ -328,14 +358,18 @@ export class ParleyNode {
       },
       onAccepted: (feed: Parameters<Rooms["onAccepted"]>[0], _from: number, events: readonly string[]) => {
         // Why: a feed lingers after its last subscriber; a session that came since stands at its head, outside of it.
-        if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
+        if (feed.log === controlLog) this.control.onAccepted(feed, events);
+        else if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
         else this.rooms.onAccepted(feed, events, (tenant, userId) => this.sessions.of(tenant, userId));
       },
       onReset: (feed: Feed) => {
         // Why: a session that stands outside of the feed has not been told; a membership that was lost, neither.
-        if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
+        if (feed.log === controlLog) this.control.onReset(feed);
+        else if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
         else this.access.forgetLog(feed.log);
       },
+      onFollowed: () => {},
+      onDropped: () => {},
       onUnfollowed: (log: LogId) => {
         if (this.inboxes.isInbox(log)) this.inboxes.wake(log);
       },

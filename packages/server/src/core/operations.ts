@@ -62,11 +62,14 @@ export interface Operations {
   /** Users whose connections follow the room, cut to `presenceListMax`, and the whole count. */
   presence(room: { tenant?: string; roomId: string }): Promise<{ users: readonly string[]; count: number }>;
 
-  /** Ends the user's connections; the client comes back by itself unless it is banned. Gives their number. */
+  /**
+   * Ends the user's connections; the client comes back by itself unless it is banned. Gives the number of those that the
+   * node asked has closed: other nodes close theirs within a second, and nobody waits for them to be counted.
+   */
   disconnectUser(user: { tenant?: string; userId: string }): Promise<number>;
-  /** Ends all tokens issued until now, and the connections that came with them. `banned` refuses newer ones too. */
+  /** Ends all tokens issued until now, and the connections that came with them. `banned` refuses newer ones too. Gives a number as `disconnectUser` does. */
   revokeUser(user: { tenant?: string; userId: string; banned?: boolean }): Promise<number>;
-  /** The app's own policy would answer otherwise now: asked again at once for this user (and room). */
+  /** The app's own policy would answer otherwise now: asked again for this user (and room), at once here and within a second on other nodes. */
   accessChanged(change: { tenant?: string; userId: string; roomId?: string }): Promise<void>;
   statistics(): NodeStatistics;
 }

@@ -1,13 +1,14 @@
 import { bounds, type JsonValue, type Position, RefusalError, type RoomGapReason } from "@parley/protocol";
 import type { User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
-import { type Access, type Rights } from "./access.ts";
+import { type Access, requireRight } from "./access.ts";
 import type { Clock } from "./clock.ts";
+import type { Confirmation } from "./confirmation.ts";
 import { membershipChangeIn } from "./entry-event.ts";
 import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
 import { eventFrame } from "./frame.ts";
-import { historyFrame, HistoryPages } from "./history.ts";
+import { historyFrame, HistoryPages, type HistoryRange } from "./history.ts";
 import { newEntryId } from "./ids.ts";
 import { announcementsRoom, isRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
 import type { Presence } from "./presence.ts";
@@ -51,8 +52,10 @@ export class Rooms {
   /** Pages of messages; whoever asks for them must have the right to read. */
   readonly pages: HistoryPages;
   readonly #limits: RoomsLimits;
+  readonly #keep: (session: Session) => undefined | Promise<void>;
   readonly #onTyping: (log: LogId, roomId: string, userId: string) => void;
   readonly #alone: boolean;
+  readonly #confirmation: Confirmation;
 
   constructor(parts: {
     store: Store;
@@ -64,6 +67,9 @@ export class Rooms {
     limits: RoomsLimits;
     /** There is no other node, so that every loss of a right is heard of. */
     alone: boolean;
+    confirmation: Confirmation;
+    /** Settles when the session is kept as it is now; undefined: it is. */
+    keep: (session: Session) => undefined | Promise<void>;
     /** Tells the other nodes. */
     onTyping: (log: LogId, roomId: string, userId: string) => void;
   }) {
@@ -75,13 +81,16 @@ export class Rooms {
     this.#sequencer = parts.sequencer;
     this.pages = new HistoryPages(parts.store, parts.limits.historyPageBytesMax);
     this.#limits = parts.limits;
+    this.#keep = parts.keep;
     this.#onTyping = parts.onTyping;
     this.#alone = parts.alone;
+    this.#confirmation = parts.confirmation;
   }
 
   /**
    * Makes the session a subscriber of the room: after its position, or from the latest page of history. Rejoining
-   * begins anew from there. Rejects with `RefusalError` `forbidden`, `too_many_rooms`, `access_unavailable`.
+   * begins anew from there. Rejects with `RefusalError` `forbidden`, `too_many_rooms`, `access_unavailable`, and with
+   * `store_unavailable` when it has joined, but would not be known to have on another node.
    */
   async join(
     session: Session,
@@ -101,19 +110,27 @@ export class Rooms {
       const subscriber = await this.#place(session, log, request);
       this.#enter(subscriber);
       if (session.doubts !== doubts) this.recheck(session, log);
-      return { roomId: request.roomId, epoch: subscriber.epoch, seq: subscriber.cursor };
+      const joined = { roomId: request.roomId, epoch: subscriber.epoch, seq: subscriber.cursor };
+      await this.#keep(session);
+      return joined;
     } catch (error) {
       if (before !== undefined) this.#goOn(before);
       throw error;
     }
   }
 
-  /** Nothing of the room is written after this. */
-  leave(session: Session, roomId: string): void {
+  /**
+   * Nothing of the room is written after this. Settles when the session may be told so, undefined: at once. Rejects with
+   * `RefusalError` `store_unavailable`.
+   */
+  leave(session: Session, roomId: string): undefined | Promise<void> {
     const subscriber = session.find(logId(session.user.tenant, roomId));
-    if (subscriber === undefined) return;
-    this.#exit(subscriber, true);
-    this.#remove(subscriber);
+    if (subscriber !== undefined) {
+      this.#exit(subscriber, true);
+      this.#remove(subscriber);
+      session.hasLeft = true;
+    }
+    return this.#keep(session);
   }
 
   /**
@@ -180,7 +197,7 @@ export class Rooms {
     const { session } = subscriber;
     const attempt = async (): Promise<void> => {
       if (reason !== null && !isRoom(subscriber.log)) await this.#tellGap(subscriber, reason);
-      else await this.#beginWithPage(session, subscriber.log, historyDefault, reason);
+      else await this.#beginWithPage(session, subscriber.log, historyDefault, reason, subscriber);
     };
     const retry = (): void => {
       if (session.connection === null || !session.subscribers.includes(subscriber)) return;
@@ -200,6 +217,25 @@ export class Rooms {
     if (rights instanceof Promise) return rights.then((later) => requireRight(later, roomId, what));
     requireRight(rights, roomId, what);
     return undefined;
+  }
+
+  /**
+   * A page that the client asked for, as soon as its window has room for it. The right to it holds at that moment: emit it
+   * before anything is awaited. Rejects as `admit` does.
+   */
+  async history(
+    session: Session,
+    range: { roomId: string; before?: number | undefined; after?: number | undefined; limit: number },
+  ): Promise<HistoryRange> {
+    const log = logId(session.user.tenant, range.roomId);
+    for (;;) {
+      await this.#confirmation.wait();
+      const { doubts } = session;
+      await this.#require(session.user, log, "read");
+      const page = await this.pages.range(session.user.tenant, range);
+      const fits = await session.spare(page.bytes);
+      if (!fits || this.#holds(session, doubts)) return page;
+    }
   }
 
   /** Commits a message; the right to send was checked before. Resolves when it is durable. */
@@ -247,7 +283,8 @@ export class Rooms {
   /** Tells the others in the room; best effort. */
   signal(log: LogId, event: string, payload: object, except: (session: Session) => boolean): void {
     const feed = this.#feeds.get(log);
-    if (feed === undefined) return;
+    // Why: a signal is best effort, and who lost the right to it may not be known.
+    if (feed === undefined || !this.#confirmation.holds) return;
     const frame = eventFrame(event, payload);
     for (const { session } of feed.subscribers) if (!except(session)) session.signal(frame);
   }
@@ -310,6 +347,7 @@ export class Rooms {
     const { session, log } = subscriber;
     this.#exit(subscriber, true);
     this.#remove(subscriber);
+    session.hasLeft = true;
     session.tell(subscriber, { frame: eventFrame("room_closed", { roomId: roomOf(log), reason }), joined: false });
   }
 
@@ -336,11 +374,11 @@ export class Rooms {
     request: { after?: Position | undefined; history?: number | undefined },
   ): Promise<Subscriber> {
     const { after, history = historyDefault } = request;
-    if (after === undefined && history > 0) return this.#beginWithPage(session, log, history, null);
+    if (after === undefined && history > 0) return this.#beginWithPage(session, log, history, null, null);
     const feed = await this.#feeds.open(log);
     if (after === undefined) return this.#subscribe(session, feed, feed.head);
     const reason = await this.#gapReason(feed, after);
-    if (reason !== null) return this.#beginWithPage(session, log, historyDefault, reason);
+    if (reason !== null) return this.#beginWithPage(session, log, historyDefault, reason, null);
     return this.#subscribe(session, feed, after.seq);
   }
 
@@ -365,18 +403,27 @@ export class Rooms {
     if (!session.subscribers.includes(subscriber)) return;
     const { epoch, head } = feed;
     const frame = eventFrame("room_gap", { roomId: roomOf(log), reason, epoch, head });
-    session.tell(this.#subscribe(session, feed, head), { frame, joined: true });
+    const told = this.#subscribe(session, feed, head);
+    told.gap = reason;
+    session.tell(told, { frame, joined: true });
   }
 
   /**
    * Sends the latest page as soon as the window has room for it; what follows it comes from the feed. `reason`: what the
-   * client is told before.
+   * client is told before. `owedTo`: the subscriber that cannot go on without it; null when the client asks for it.
    */
-  async #beginWithPage(session: Session, log: LogId, limit: number, reason: RoomGapReason | null): Promise<Subscriber> {
+  async #beginWithPage(
+    session: Session,
+    log: LogId,
+    limit: number,
+    reason: RoomGapReason | null,
+    owedTo: Subscriber | null,
+  ): Promise<Subscriber> {
     const before = session.find(log);
     // Why: a client puts the page in the place of what it shows, so that nothing may come between and not be in it.
     if (before !== undefined) this.#feeds.unsubscribe(before);
     for (;;) {
+      await this.#confirmation.wait();
       const { doubts } = session;
       const isHeard = this.#alone || this.#feeds.get(log) !== undefined;
       await this.#require(session.user, log, "read");
@@ -390,10 +437,12 @@ export class Rooms {
       const now = session.find(log);
       // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
       if (now !== undefined && now !== before) return now;
+      // Or it may have left: nobody asks for the page any more.
+      if (now === undefined && owedTo !== null) return owedTo;
       if (!fits) return this.#owePage(session, log, page.epoch, before, reason);
       // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
       const isStale = before?.epoch === page.epoch && page.head < before.cursor;
-      if (isStale || feed.closed || feed.epoch !== page.epoch || session.doubts !== doubts) continue;
+      if (isStale || feed.closed || feed.epoch !== page.epoch || !this.#holds(session, doubts)) continue;
       if (reason !== null)
         session.emit(eventFrame("room_gap", { roomId: roomOf(log), reason, epoch: page.epoch, head: page.head }));
       session.emit(frame);
@@ -402,6 +451,11 @@ export class Rooms {
       session.wroteHistory(subscriber, page.head, page.number);
       return subscriber;
     }
+  }
+
+  /** No right of the session was lost since it was asked for as of `doubts`. */
+  #holds(session: Session, doubts: number): boolean {
+    return session.doubts === doubts && this.#confirmation.holds;
   }
 
   /** The connection is gone: the page is owed to the next one, which may be there by now. */
@@ -424,7 +478,9 @@ export class Rooms {
     if (old !== undefined) this.#remove(old);
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
-    if (old?.epoch === feed.epoch) subscriber.repeatsTo = Math.max(old.cursor, old.repeatsTo);
+    subscriber.again = old === undefined ? session.hasLeft : old.again || old.cursor !== fromHistory;
+    if (old?.epoch === feed.epoch)
+      subscriber.repeatsTo = Math.max(old.cursor, old.repeatsTo === Infinity ? feed.head : old.repeatsTo);
     if (session.connection !== null) this.#attach(subscriber, feed);
     return subscriber;
   }
@@ -460,13 +516,4 @@ function endingOf(error: unknown): "forbidden" | "deleted" | null {
   if (!(error instanceof RefusalError)) return null;
   if (error.code === "not_found") return "deleted";
   return error.code === "forbidden" ? "forbidden" : null;
-}
-
-function requireRight(rights: Rights, roomId: string, what: "read" | "send"): void {
-  if (rights[what]) return;
-  const verb = what === "read" ? "read" : "send to";
-  throw new RefusalError(
-    "forbidden",
-    `you may not ${verb} room ${JSON.stringify(roomId)}: it takes a membership, or the room's access set to public`,
-  );
 }

@@ -80,7 +80,7 @@ function rooms(
         retainEntriesMax: retainEntriesMax ?? before?.retainEntriesMax ?? 0,
         createdAt: node.clock.now(),
       });
-      node.accessChanged(tenant, null, log);
+      await node.control.announce({ kind: "room_changed", tenant, roomId });
       return describe(node, log);
     },
     room: async ({ tenant = defaultTenant, roomId }) => describe(node, await existingRoom(node, tenant, roomId)),
@@ -92,18 +92,9 @@ function rooms(
     async deleteRoom({ tenant = defaultTenant, roomId }) {
       const log = await existingRoom(node, tenant, roomId);
       await store.deleteRoom(log);
-      node.roomDeleted(log);
+      await node.control.announce({ kind: "room_deleted", tenant, roomId });
     },
-    async setMembership({ tenant = defaultTenant, roomId, userId, role, key }) {
-      const log = await existingRoom(node, tenant, roomId);
-      const change = { userId: parse(userIdSchema, userId, "userId"), role };
-      const committed = await commit(node, log, "membership", serverActor, change, key, {
-        kind: "membership",
-        ...change,
-      });
-      node.accessChanged(tenant, userId, log);
-      return committed;
-    },
+    setMembership: (change) => setMembership(node, change),
     async members({ tenant = defaultTenant, roomId, after = "", limit = pageDefault }) {
       const members = await store.members(await existingRoom(node, tenant, roomId), after, limit);
       return members.map(({ userId, role }) => ({ userId, role }));
@@ -115,22 +106,49 @@ function rooms(
     },
     presence: async ({ tenant = defaultTenant, roomId }) => node.presence.in(await existingRoom(node, tenant, roomId)),
     async accessChanged({ tenant = defaultTenant, userId, roomId }) {
-      node.accessChanged(tenant, userId, roomId === undefined ? null : logId(tenant, roomId));
+      await node.control.announce({
+        kind: "access_changed",
+        tenant,
+        userId: parse(userIdSchema, userId, "userId"),
+        roomId: roomId === undefined ? null : parse(roomIdSchema, roomId, "roomId"),
+      });
     },
   };
+}
+
+async function setMembership(
+  node: ParleyNode,
+  { tenant = defaultTenant, roomId, userId, role, key }: Parameters<Operations["setMembership"]>[0],
+): Promise<Committed> {
+  const log = await existingRoom(node, tenant, roomId);
+  const change = { userId: parse(userIdSchema, userId, "userId"), role };
+  const told = { kind: "access_changed", tenant, userId: change.userId, roomId } as const;
+  const write = async (): Promise<Committed> => {
+    const effect = { kind: "membership", ...change } as const;
+    const committed = await commit(node, log, "membership", serverActor, change, key, effect);
+    node.control.act(told);
+    return committed;
+  };
+  // Why at once: both are appended in one turn, so that no crash comes between them.
+  const [committed] = await Promise.all([write(), node.control.tell(told)]);
+  return committed;
 }
 
 function users(node: ParleyNode): Pick<Operations, "disconnectUser" | "revokeUser"> {
   return {
     async disconnectUser({ tenant = defaultTenant, userId }) {
-      return node.disconnectUser(tenant, parse(userIdSchema, userId, "userId"), "kicked", false);
+      return disconnect(node, tenant, parse(userIdSchema, userId, "userId"), false);
     },
     async revokeUser({ tenant = defaultTenant, userId, banned = false }) {
       const issuedBefore = Math.floor(node.clock.now() / 1_000) + 1;
       await node.store.putRevocation({ tenant, userId: parse(userIdSchema, userId, "userId"), issuedBefore, banned });
-      return node.disconnectUser(tenant, userId, "kicked", true);
+      return disconnect(node, tenant, userId, true);
     },
   };
+}
+
+function disconnect(node: ParleyNode, tenant: string, userId: string, forGood: boolean): Promise<number> {
+  return node.control.announce({ kind: "user_disconnected", tenant, userId, forGood, reason: "kicked" });
 }
 
 async function commit(

@@ -240,6 +240,16 @@ export class Session {
     this.#confirmNow = false;
   }
 
+  /** Writes the replies alone; what else is due stays so. True when there is such. */
+  flushReplies(): boolean {
+    const due = this.#due;
+    this.#due = null;
+    this.flush();
+    if (due === null || this.connection === null || !this.#open) return false;
+    this.#due = due;
+    return true;
+  }
+
   /** Frames of a page that was read from the store, written with this turn's flush. False when the window is too full for it. */
   writePage(subscriber: Subscriber, frames: Buffer, to: Seq): boolean {
     const { connection } = this;
