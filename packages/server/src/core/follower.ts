@@ -2,6 +2,7 @@ import type { Bus, Digest } from "../bus/bus.ts";
 import type { Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import type { Feeds } from "./feeds.ts";
+import type { Leases } from "./leases.ts";
 import type { Epoch, LogId, Millis, Seq } from "./log.ts";
 
 export interface FollowerLimits {
@@ -12,7 +13,9 @@ export interface FollowerLimits {
   readonly journalCheckMs: number;
   /** The same while the bus is down. */
   readonly journalPollMs: number;
-  /** After so long a silence a node is forgotten; its journal rows are gone by then. */
+  /** After its lease has ended, a node's last commit lands within this: longer than a store lets a statement run. */
+  readonly settleMs: number;
+  /** A node of which no lease is known is forgotten after so long a silence; its journal rows are gone by then. */
   readonly forgetAfterMs: number;
 }
 
@@ -21,13 +24,17 @@ export const defaultFollowerLimits: FollowerLimits = {
   silentAfterMs: 1_200,
   journalCheckMs: 500,
   journalPollMs: 300,
+  settleMs: 30_000,
   forgetAfterMs: 600_000,
 };
 
 interface Heard {
   /** The last of its batches that this node knows of. */
   n: number;
+  /** When a digest joined on to what was known; 0 before the first. */
   at: Millis;
+  /** When the node was heard or read of. */
+  knownAt: Millis;
 }
 
 const journalRowsMax = 1_000;
@@ -43,6 +50,7 @@ export class Follower {
   readonly #bus: Bus;
   readonly #feeds: Feeds;
   readonly #node: string;
+  readonly #leases: Leases;
   readonly #limits: FollowerLimits;
   readonly #heard = new Map<string, Heard>();
   readonly #advanced = new Map<LogId, { epoch: Epoch; head: Seq }>();
@@ -50,11 +58,22 @@ export class Follower {
   #digested = 0;
   #busUp = true;
   #reading = false;
+  /** When the journal was last asked for, by the monotonic clock. */
+  #readAt = 0;
   #cancelDigest: () => void = () => {};
   #cancelJournal: () => void = () => {};
   #stopped = false;
 
-  constructor(parts: { store: Store; clock: Clock; bus: Bus; feeds: Feeds; node: string; limits: FollowerLimits }) {
+  constructor(parts: {
+    store: Store;
+    clock: Clock;
+    bus: Bus;
+    feeds: Feeds;
+    node: string;
+    leases: Leases;
+    limits: FollowerLimits;
+  }) {
+    this.#leases = parts.leases;
     this.#store = parts.store;
     this.#clock = parts.clock;
     this.#bus = parts.bus;
@@ -91,14 +110,14 @@ export class Follower {
   onDigest(digest: Digest): void {
     const heard = this.#heard.get(digest.node);
     for (const { log, epoch, head } of digest.heads) this.#feeds.announced(log, epoch, head);
+    const now = this.#clock.now();
     // Why: a digest that does not join on to what is known leaves batches whose heads were never heard.
     const joins = heard !== undefined && digest.after <= heard.n;
-    if (joins) {
-      heard.n = Math.max(heard.n, digest.n);
-      heard.at = this.#clock.now();
-    } else if (heard === undefined) {
-      this.#heard.set(digest.node, { n: 0, at: 0 });
-    }
+    if (heard === undefined) this.#heard.set(digest.node, { n: 0, at: 0, knownAt: now });
+    else heard.knownAt = now;
+    if (!joins) return;
+    heard.n = Math.max(heard.n, digest.n);
+    heard.at = now;
   }
 
   #scheduleDigest(): void {
@@ -111,13 +130,14 @@ export class Follower {
 
   #scheduleJournal(): void {
     if (this.#stopped) return;
-    this.#cancelJournal = this.#clock.after(
-      this.#busUp ? this.#limits.journalCheckMs : this.#limits.journalPollMs,
-      () => {
-        void this.#readJournal();
-        this.#scheduleJournal();
-      },
-    );
+    const everyMs = this.#busUp ? this.#limits.journalCheckMs : this.#limits.journalPollMs;
+    // Why from the last time: a bus that comes and goes must not put it off.
+    const dueMs = this.#readAt + everyMs - this.#clock.monotonic();
+    this.#cancelJournal = this.#clock.after(Math.max(0, dueMs), () => {
+      this.#readAt = this.#clock.monotonic();
+      void this.#readJournal();
+      this.#scheduleJournal();
+    });
   }
 
   #sendDigest(): void {
@@ -143,19 +163,35 @@ export class Follower {
   async #readJournalPage(): Promise<boolean> {
     const now = this.#clock.now();
     const after = new Map([[this.#node, Number.MAX_SAFE_INTEGER]]);
+    this.#forget(now);
     for (const [node, { n, at }] of this.#heard) {
-      if (at > 0 && now - at > this.#limits.forgetAfterMs) this.#heard.delete(node);
       const current = this.#busUp && now - at <= this.#limits.silentAfterMs;
       after.set(node, current ? Number.MAX_SAFE_INTEGER : n);
     }
+    for (const node of this.#leases.ended()) if (this.#isSettled(node)) after.set(node, Number.MAX_SAFE_INTEGER);
     const rows = await this.#store.readJournal(after, journalRowsMax);
     if (this.#stopped) return false;
     for (const { node, n, heads } of rows) {
       for (const { log, epoch, head } of heads) this.#feeds.announced(log, epoch, head);
       const heard = this.#heard.get(node);
-      if (heard === undefined) this.#heard.set(node, { n, at: 0 });
+      if (heard === undefined) this.#heard.set(node, { n, at: 0, knownAt: now });
       else heard.n = Math.max(heard.n, n);
     }
     return rows.length === journalRowsMax;
+  }
+
+  /** Nodes that are gone, with all that they can have committed; and those that nobody has known of for long. */
+  #forget(now: Millis): void {
+    for (const [node, { knownAt }] of this.#heard)
+      if (this.#isSettled(node) || now - knownAt > this.#limits.forgetAfterMs) this.#heard.delete(node);
+  }
+
+  #isSettled(node: string): boolean {
+    return (this.#leases.endedFor(node) ?? 0) > this.#limits.settleMs;
+  }
+
+  /** Nodes that it keeps account of. */
+  get known(): number {
+    return this.#heard.size;
   }
 }

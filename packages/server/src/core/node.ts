@@ -12,6 +12,7 @@ import { Feeds, type FeedsLimits } from "./feeds.ts";
 import { defaultFollowerLimits, Follower, type FollowerLimits } from "./follower.ts";
 import { eventFrame, textFrame } from "./frame.ts";
 import { Inboxes } from "./inbox.ts";
+import { Leases } from "./leases.ts";
 import { announcementsRoom, controlLog, inboxOf, isRoom, type LogId, logId, roomOf } from "./log.ts";
 import { Presence, type PresenceLimits } from "./presence.ts";
 import { Rooms, type RoomsLimits } from "./rooms.ts";
@@ -78,6 +79,7 @@ export class ParleyNode {
   readonly inboxes: Inboxes;
   /** What this node and the others are told of lost rights. */
   readonly control: Control;
+  readonly leases: Leases;
   readonly openRooms: ReadonlySet<LogId>;
   readonly startedAt: number;
   readonly counts: NodeCounts = { deliveredTotal: 0 };
@@ -105,12 +107,14 @@ export class ParleyNode {
     });
     this.feeds = new Feeds({ store, clock, bus, limits, confirmation, events: this.#feedsEvents() });
     confirmation.onConfirmed = () => this.feeds.flusher.resume();
+    this.leases = new Leases({ store, clock, node: id, alone: bus.alone });
     this.#follower = new Follower({
       store,
       clock,
       bus,
       feeds: this.feeds,
       node: id,
+      leases: this.leases,
       limits: limits.follower ?? defaultFollowerLimits,
     });
     this.sequencer = new Sequencer({
@@ -167,6 +171,7 @@ export class ParleyNode {
     });
     this.feeds.start();
     this.sessions.start();
+    this.leases.start();
     this.#follower.start();
     this.control.start();
   }
@@ -180,6 +185,7 @@ export class ParleyNode {
     this.sessions.stop();
     this.presence.stop();
     this.feeds.stop();
+    await this.leases.stop();
   }
 
   /**

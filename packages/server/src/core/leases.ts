@@ -1,0 +1,88 @@
+import type { Store } from "../store/store.ts";
+import type { Clock } from "./clock.ts";
+import type { Millis } from "./log.ts";
+
+/** A node that does not renew its lease for so long is gone. */
+const leaseMs = 3_000;
+const renewMs = 1_000;
+/** Between two looks at a lease that is about to end. */
+const lookMs = 50;
+
+/** Which nodes are there, by the store's word: it alone tells one that is gone from one that is not heard. */
+export class Leases {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #node: string;
+  readonly #alone: boolean;
+  /** When the lease of each ended, by this node's monotonic clock; null while it holds. */
+  #endedAt = new Map<string, number | null>();
+  #cancelRenewal: () => void = () => {};
+  #cancelLook: () => void = () => {};
+  #stopped = false;
+  /** The lease of a node has ended. */
+  onEnded: (node: string) => void = () => {};
+
+  constructor(parts: { store: Store; clock: Clock; node: string; alone: boolean }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#node = parts.node;
+    this.#alone = parts.alone;
+  }
+
+  start(): void {
+    if (this.#alone) return;
+    this.#renew();
+    void this.#look();
+  }
+
+  /** The node is leaving: the others need not wait for its lease to end. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelRenewal();
+    this.#cancelLook();
+    if (!this.#alone) await this.#store.endLease(this.#node).catch(() => {});
+  }
+
+  /** How long ago a node's lease ended, in milliseconds; null when it holds, or is not known. */
+  endedFor(node: string): Millis | null {
+    const endedAt = this.#endedAt.get(node) ?? null;
+    return endedAt === null ? null : Math.max(0, this.#clock.monotonic() - endedAt);
+  }
+
+  /** Nodes whose leases have ended, in the last ten minutes. */
+  ended(): readonly string[] {
+    return [...this.#endedAt].filter(([, endedAt]) => endedAt !== null).map(([node]) => node);
+  }
+
+  #renew(): void {
+    // A store that is away is told the next time.
+    this.#store.renewLease(this.#node, leaseMs).catch(() => {});
+    this.#cancelRenewal = this.#clock.after(renewMs, () => this.#renew());
+  }
+
+  async #look(): Promise<void> {
+    let nextMs = renewMs;
+    try {
+      nextMs = await this.#read();
+    } catch {
+      // Who is gone shows when the store is back.
+    }
+    if (!this.#stopped) this.#cancelLook = this.#clock.after(nextMs, () => void this.#look());
+  }
+
+  /** Gives when to look again: a second later, or as soon as a lease may have ended. */
+  async #read(): Promise<Millis> {
+    const leases = await this.#store.leases();
+    if (this.#stopped) return renewMs;
+    const now = this.#clock.monotonic();
+    const before = this.#endedAt;
+    this.#endedAt = new Map(leases.map(({ node, remainingMs }) => [node, remainingMs > 0 ? null : now + remainingMs]));
+    let nextMs = renewMs;
+    for (const { node, remainingMs } of leases) {
+      if (node === this.#node) continue;
+      if (remainingMs > 0) nextMs = Math.min(nextMs, Math.max(lookMs, remainingMs));
+      else if (typeof before.get(node) !== "number") this.onEnded(node);
+    }
+    return nextMs;
+  }
+}
