@@ -8,7 +8,7 @@ import { SetupError } from "./install.mjs";
 const systemPackages = [
   { command: "strace", debianPackage: "strace", needed: true },
   { command: "chromium", debianPackage: "chromium", needed: true },
-  { command: "redis-server", debianPackage: "redis-server", needed: false },
+  { command: "redis-server", debianPackage: "redis-server", needed: true },
   { command: "postgres", debianPackage: "postgresql", needed: false },
   { command: "nginx", debianPackage: "nginx", needed: true },
   { command: "haproxy", debianPackage: "haproxy", needed: true },
@@ -40,7 +40,8 @@ function installWithApt(packages) {
   console.log(`Installing ${packages.join(", ")} (apt-get) …`);
   const options = {
     stdio: ["ignore", "ignore", "inherit"],
-    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    // Why a runlevel: in single-user mode Debian's packages do not start the services that they bring.
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" },
   };
   spawnSync("apt-get", ["update", "-qq"], options);
   spawnSync("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], options);

@@ -25,7 +25,7 @@ export class SimulatedBusNetwork {
   }
 
   join(node: string): Bus {
-    const member: Member = { node, receiver: null, followed: new Set() };
+    const member: Member = { node, receiver: null, followed: new Map() };
     const send = (kind: keyof typeof this.carried, log: LogId | null, give: (receiver: BusReceiver) => void) =>
       this.#send(member, kind, log, give);
     const bus: Bus = {
@@ -38,8 +38,12 @@ export class SimulatedBusNetwork {
       signal: (log: LogId, signal: Signal) => send("signal", log, (receiver) => receiver.onSignal(log, signal)),
       send: (to, message) => this.#send(member, "message", null, (receiver) => receiver.onMessage(message), to),
       digest: (digest: Digest) => send("digest", null, (receiver) => receiver.onDigest(digest)),
-      follow: (log) => void member.followed.add(log),
-      unfollow: (log) => void member.followed.delete(log),
+      follow: (log) => void member.followed.set(log, (member.followed.get(log) ?? 0) + 1),
+      unfollow: (log) => {
+        const times = (member.followed.get(log) ?? 0) - 1;
+        if (times > 0) member.followed.set(log, times);
+        else member.followed.delete(log);
+      },
       [Symbol.asyncDispose]: async () => void this.#members.delete(member),
     };
     this.#byBus.set(bus, member);
@@ -69,7 +73,8 @@ export class SimulatedBusNetwork {
   ): void {
     if (!this.#members.has(from)) return;
     for (const member of this.#members) {
-      if (member === from || (to !== null && member.node !== to) || (log !== null && !member.followed.has(log))) continue;
+      if (member === from || (to !== null && member.node !== to) || (log !== null && !member.followed.has(log)))
+        continue;
       const copies = this.#random() < this.faults.repeated ? 2 : 1;
       for (let copy = 0; copy < copies; copy += 1) {
         if (this.#down || this.#random() < this.faults.lost) continue;
@@ -85,5 +90,6 @@ export class SimulatedBusNetwork {
 interface Member {
   readonly node: string;
   receiver: BusReceiver | null;
-  readonly followed: Set<LogId>;
+  /** How often each log is followed. */
+  readonly followed: Map<LogId, number>;
 }

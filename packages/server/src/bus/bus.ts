@@ -19,6 +19,7 @@ export interface Bus extends AsyncDisposable {
   digest(digest: Digest): void;
   /** From now on hints and signals of `log` are received. Returns at once; nothing waits for the transport. */
   follow(log: LogId): void;
+  /** Ends one `follow` of `log`; the last one ends its reception. Without a `follow` before it does nothing. */
   unfollow(log: LogId): void;
 }
 

@@ -130,6 +130,8 @@ export class Follower {
 
   #scheduleJournal(): void {
     if (this.#stopped) return;
+    // Why: a bus may say that it is down before the follower starts.
+    this.#cancelJournal();
     const everyMs = this.#busUp ? this.#limits.journalCheckMs : this.#limits.journalPollMs;
     // Why from the last time: a bus that comes and goes must not put it off.
     const dueMs = this.#readAt + everyMs - this.#clock.monotonic();
