@@ -38,12 +38,15 @@ export interface Failure {
   readonly message: string;
 }
 
-/** A request, or the wish to end after all requests before it. */
-export type ToWorker = Request | "close";
+/** Requests that were made in one turn of the event loop, or the wish to end after all requests before it. */
+export type ToWorker = readonly Request[] | "close";
 
 export type FromWorker =
   | { readonly type: "opened" }
   | { readonly type: "unusable"; readonly message: string }
+  | { readonly type: "answers"; readonly answers: readonly Answer[] };
+
+export type Answer =
   | {
       readonly type: "done";
       readonly id: number;

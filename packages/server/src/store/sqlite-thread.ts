@@ -1,6 +1,6 @@
 import path from "node:path";
 import { Worker } from "node:worker_threads";
-import type { Arguments, Failure, FromWorker, Method, Result, WorkerOptions } from "./sqlite-calls.ts";
+import type { Answer, Arguments, Failure, FromWorker, Method, Result, WorkerOptions } from "./sqlite-calls.ts";
 import { storeSetting } from "./sqlite-file.ts";
 import { OutcomeUnknown, StoreUnavailable, StoreUnusable } from "./store.ts";
 
@@ -8,6 +8,13 @@ interface Pending {
   readonly method: Method;
   readonly resolve: (value: never) => void;
   readonly reject: (error: Error) => void;
+}
+
+/** A request; that its values fit its method is known where it is made. */
+interface Unsent {
+  readonly id: number;
+  readonly method: Method;
+  readonly values: unknown;
 }
 
 export interface ThreadOptions extends WorkerOptions {
@@ -40,7 +47,10 @@ const workerFile = new URL(`./sqlite-worker${path.extname(import.meta.url)}`, im
 /** The worker thread that holds the file open, and the calls that wait for it. */
 export class StoreThread {
   readonly #worker: Worker;
+  readonly #onCommit: ThreadOptions["onCommit"];
   readonly #pending = new Map<number, Pending>();
+  /** Asked for in this turn, and not sent yet. */
+  #unsent: Unsent[] = [];
   readonly #ended = Promise.withResolvers<void>();
   #lastId = 0;
   #hasEnded = false;
@@ -76,17 +86,15 @@ export class StoreThread {
     start: { opened: () => void; unusable: (message: string) => void },
   ) {
     this.#worker = worker;
+    this.#onCommit = options.onCommit;
     worker.on("message", (message: FromWorker) => {
       switch (message.type) {
         case "opened":
           return start.opened();
         case "unusable":
           return start.unusable(message.message);
-        case "done":
-          if (message.commit !== null) options.onCommit(message.commit.seconds, message.commit.appends);
-          return this.#take(message.id)?.resolve(message.value);
-        case "failed":
-          return this.#take(message.id)?.reject(errorOf(message.failure));
+        case "answers":
+          for (const answer of message.answers) this.#settle(answer);
       }
     });
     worker.on("exit", () => this.#end());
@@ -98,25 +106,39 @@ export class StoreThread {
     return new Promise((resolve, reject) => {
       this.#lastId += 1;
       this.#pending.set(this.#lastId, { method, resolve, reject });
-      this.#send({ id: this.#lastId, method, values });
+      // Why not one message each: in a storm of joins they would cost more than what they ask for.
+      if (this.#unsent.length === 0) setImmediate(() => this.#sendAll());
+      this.#unsent.push({ id: this.#lastId, method, values });
     });
   }
 
   /** Ends the thread after all calls before; resolves when it has ended. */
   async close(): Promise<void> {
+    this.#sendAll();
     if (!this.#hasEnded) this.#send("close");
     await this.#ended.promise;
   }
 
-  #send(message: "close" | { readonly id: number; readonly method: Method; readonly values: unknown }): void {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port between threads has no origin
-    this.#worker.postMessage(message);
+  #sendAll(): void {
+    const requests = this.#unsent;
+    this.#unsent = [];
+    if (requests.length > 0 && !this.#hasEnded) this.#send(requests);
   }
 
-  #take(id: number): Pending | undefined {
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    return pending;
+  #settle(answer: Answer): void {
+    const pending = this.#pending.get(answer.id);
+    this.#pending.delete(answer.id);
+    if (answer.type === "failed") {
+      pending?.reject(errorOf(answer.failure));
+    } else {
+      if (answer.commit !== null) this.#onCommit(answer.commit.seconds, answer.commit.appends);
+      pending?.resolve(answer.value);
+    }
+  }
+
+  #send(message: readonly Unsent[] | "close"): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port between threads has no origin
+    this.#worker.postMessage(message);
   }
 
   #end(): void {

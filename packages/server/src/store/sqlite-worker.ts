@@ -1,6 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { z } from "zod";
 import type {
+  Answer,
   Arguments,
   Failure,
   FromWorker,
@@ -24,9 +25,12 @@ const options: WorkerOptions = z
 /** Errors after which the same connection may well succeed: a full disk, a lock, and whatever is a bug of ours. */
 const passingCodes = new Set<number>(Object.values(sqliteCodes));
 
-type Done = Omit<Extract<FromWorker, { type: "done" }>, "value"> & { readonly value: unknown };
+type Settled = Extract<Answer, { type: "failed" }> | (Omit<Extract<Answer, { type: "done" }>, "value"> & Value);
+interface Value {
+  readonly value: unknown;
+}
 
-function tell(message: Exclude<FromWorker, { type: "done" }> | Done): void {
+function tell(message: Exclude<FromWorker, { type: "answers" }> | { type: "answers"; answers: Settled[] }): void {
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port between threads has no origin
   parentPort?.postMessage(message);
 }
@@ -51,7 +55,27 @@ function isFatal(error: unknown): boolean {
   return error instanceof CommitInDoubt || (code !== undefined && !passingCodes.has(code));
 }
 
-function answer(database: SqliteDatabase, request: Request): void {
+/** Answers wait for those of later requests at most so long: a commit's is not held up by what came with it. */
+const gatherMs = 0.5;
+
+function answerAll(database: SqliteDatabase, requests: readonly Request[]): void {
+  let answers: Settled[] = [];
+  let since = performance.now();
+  for (const request of requests) {
+    const settled = answer(database, request);
+    answers.push(settled.answer);
+    if (settled.isFatal || performance.now() - since > gatherMs) {
+      tell({ type: "answers", answers });
+      answers = [];
+      since = performance.now();
+    }
+    if (settled.isFatal) process.exit(1);
+    if (purgedAfter.has(request.method)) startPurging(database);
+  }
+  if (answers.length > 0) tell({ type: "answers", answers });
+}
+
+function answer(database: SqliteDatabase, request: Request): { answer: Settled; isFatal: boolean } {
   const { id, method, values } = request;
   const startedAt = performance.now();
   try {
@@ -60,10 +84,9 @@ function answer(database: SqliteDatabase, request: Request): void {
       request.method === "append"
         ? { seconds: (performance.now() - startedAt) / 1_000, appends: request.values[0].appends.length }
         : null;
-    tell({ type: "done", id, value, commit });
+    return { answer: { type: "done", id, value, commit }, isFatal: false };
   } catch (error) {
-    tell({ type: "failed", id, failure: failureOf(error) });
-    if (isFatal(error)) process.exit(1);
+    return { answer: { type: "failed", id, failure: failureOf(error) }, isFatal: isFatal(error) };
   }
 }
 
@@ -97,8 +120,7 @@ function serve(): void {
       connection.close();
       process.exit(0);
     }
-    answer(database, message);
-    if (purgedAfter.has(message.method)) startPurging(database);
+    answerAll(database, message);
   });
   startPurging(database);
   tell({ type: "opened" });
