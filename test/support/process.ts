@@ -13,6 +13,8 @@ export interface SpawnOptions {
   readonly folder?: string;
   /** Added to the test's own environment; `undefined` removes a variable. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Who runs it; this process's own user by default. */
+  readonly user?: { readonly uid: number; readonly gid: number };
 }
 
 /**
@@ -58,6 +60,7 @@ export async function spawnProgram(
     env: { ...process.env, ...options.environment },
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
+    ...options.user,
   });
   await new Promise<void>((resolve, reject) => {
     child.once("spawn", resolve);

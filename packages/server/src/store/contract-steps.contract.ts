@@ -5,7 +5,7 @@ import type { Append, AppendEffect, AppendResult, Store } from "./store.ts";
 export interface StoreHarness extends AsyncDisposable {
   readonly store: Store;
   /** Moves the store's clock: the time by which it dates its journal, and ends sessions and leases. */
-  advance(ms: number): void;
+  advance(ms: number): void | Promise<void>;
   /** The store as it was backed up now, restored elsewhere or in place. Called once. */
   restored(): Promise<Store>;
 }

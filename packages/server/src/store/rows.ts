@@ -1,6 +1,7 @@
-import { roleSchema, roomAccessSchema } from "@parley/protocol";
-import { type Entry, type LogId, logId } from "../core/log.ts";
-import type { Membership, Revocation, Room } from "./store.ts";
+import { roleSchema, roomAccessSchema, roomGapReasonSchema } from "@parley/protocol";
+import { z } from "zod";
+import { type Entry, type LogId, logId, type SessionCursor } from "../core/log.ts";
+import type { Membership, Revocation, Room, StoredSession } from "./store.ts";
 
 /** The edge between rows and the rest: a row is read into a typed value here, or throws. */
 export type Row = Readonly<Record<string, unknown>>;
@@ -66,5 +67,27 @@ export function readRevocation(row: Row): Revocation {
     userId: textOf(row["user_id"]),
     issuedBefore: integerOf(row["issued_before"]),
     banned: integerOf(row["banned"]) !== 0,
+  };
+}
+
+const cursorRows = z.array(z.tuple([z.string(), z.string(), z.int(), roomGapReasonSchema.nullable(), z.boolean()]));
+
+/** The column `cursors` of a session. */
+export function writeCursors(cursors: readonly SessionCursor[]): string {
+  return JSON.stringify(cursors.map(({ log, epoch, seq, gap, again }) => [log, epoch, seq, gap, again]));
+}
+
+export function readSession(row: Row): StoredSession {
+  return {
+    pid: textOf(row["pid"]),
+    id: textOf(row["id"]),
+    tenant: textOf(row["tenant"]),
+    userId: textOf(row["user_id"]),
+    owner: textOf(row["owner"]),
+    generation: integerOf(row["generation"]),
+    keepMs: integerOf(row["keep_ms"]),
+    cursors: cursorRows
+      .parse(JSON.parse(textOf(row["cursors"])))
+      .map(([log, epoch, seq, gap, again]): SessionCursor => ({ log: readLogId(log), epoch, seq, gap, again })),
   };
 }

@@ -1,15 +1,11 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import { roomGapReasonSchema } from "@parley/protocol";
-import { z } from "zod";
-import type { Millis, SessionCursor } from "../core/log.ts";
-import { integerOf, readLogId, type Row, textOf } from "./rows.ts";
+import type { Millis } from "../core/log.ts";
+import { integerOf, readSession, textOf, writeCursors } from "./rows.ts";
 import type { Lease, SessionClaim, SessionKey, StoredSession } from "./store.ts";
 
 const pruneRowsMax = 10_000;
 /** An ended lease is still listed for so long. */
 const endedLeaseKeepMs = 600_000;
-
-const cursorRows = z.array(z.tuple([z.string(), z.string(), z.int(), roomGapReasonSchema.nullable(), z.boolean()]));
 
 /** Sessions that other nodes may go on with, and the leases of nodes. */
 export class StoredSessions {
@@ -22,9 +18,8 @@ export class StoredSessions {
   /** False: it was claimed under a higher generation. */
   put(session: StoredSession, now: Millis): boolean {
     const { pid, id, tenant, userId, owner, generation, keepMs, cursors } = session;
-    const rows = JSON.stringify(cursors.map(({ log, epoch, seq, gap, again }) => [log, epoch, seq, gap, again]));
     const { put } = this.#statements;
-    return put.run(pid, id, tenant, userId, owner, generation, keepMs, now + keepMs, rows).changes > 0;
+    return put.run(pid, id, tenant, userId, owner, generation, keepMs, now + keepMs, writeCursors(cursors)).changes > 0;
   }
 
   claim({ pid, tenant, userId, node }: SessionClaim, now: Millis): StoredSession | undefined {
@@ -59,21 +54,6 @@ export class StoredSessions {
     this.#statements.prune.run(now, pruneRowsMax);
     this.#statements.pruneLeases.run(now - endedLeaseKeepMs);
   }
-}
-
-function readSession(row: Row): StoredSession {
-  return {
-    pid: textOf(row["pid"]),
-    id: textOf(row["id"]),
-    tenant: textOf(row["tenant"]),
-    userId: textOf(row["user_id"]),
-    owner: textOf(row["owner"]),
-    generation: integerOf(row["generation"]),
-    keepMs: integerOf(row["keep_ms"]),
-    cursors: cursorRows
-      .parse(JSON.parse(textOf(row["cursors"])))
-      .map(([log, epoch, seq, gap, again]): SessionCursor => ({ log: readLogId(log), epoch, seq, gap, again })),
-  };
 }
 
 function prepare(database: DatabaseSync) {

@@ -81,7 +81,7 @@ export function journalContract(open: () => Promise<StoreHarness>): void {
       const writer = new Writer(store);
       await writer.append(append("a"));
       await writer.append(append("b"));
-      harness.advance(60_000);
+      await harness.advance(60_000);
       await writer.append(append("c"));
       const [, , third] = await store.readJournal(new Map(), 10);
       await store.prune(third?.at ?? 0, 0);

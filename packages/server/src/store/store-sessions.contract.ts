@@ -109,13 +109,13 @@ export function sessionContract(open: () => Promise<StoreHarness>): void {
       await using harness = await open();
       const { store } = harness;
       await store.putSessions([sessionOf("short"), sessionOf("long", { keepMs: 10 * keepMs }), sessionOf("renewed")]);
-      harness.advance(keepMs - 10_000);
+      await harness.advance(keepMs - 10_000);
       await store.putSessions([sessionOf("renewed")]);
-      harness.advance(20_000);
+      await harness.advance(20_000);
       const found = await store.claimSessions([claimOf("short"), claimOf("long"), claimOf("renewed")]);
       expect(found.map((session) => session?.pid)).toEqual([undefined, "long", "renewed"]);
       // A claim alone makes it last no longer.
-      harness.advance(keepMs);
+      await harness.advance(keepMs);
       expect(await claimed(store, claimOf("renewed"))).toBeUndefined();
       expect(await claimed(store, claimOf("long"))).toMatchObject({ generation: 3 });
     });
@@ -127,7 +127,7 @@ export function sessionContract(open: () => Promise<StoreHarness>): void {
       await store.putSessions([claimedBefore, sessionOf("b", { keepMs: 10 * keepMs, generation: 5 })]);
       await store.prune(0, 0);
       expect(await store.putSessions([sessionOf("a"), sessionOf("b")])).toEqual([false, false]);
-      harness.advance(2 * keepMs);
+      await harness.advance(2 * keepMs);
       await store.prune(0, 0);
       expect(await store.putSessions([sessionOf("a"), sessionOf("b")])).toEqual([true, false]);
     });
@@ -168,7 +168,7 @@ export function leaseContract(open: () => Promise<StoreHarness>): void {
       const { remainingMs = 0 } = (await leaseOf(store, "node-1")) ?? {};
       expect(remainingMs).toBeGreaterThan(15_000);
       expect(remainingMs).toBeLessThanOrEqual(30_000);
-      harness.advance(60_000);
+      await harness.advance(60_000);
       expect((await leaseOf(store, "node-1"))?.remainingMs).toBeLessThan(0);
       expect((await leaseOf(store, "node-2"))?.remainingMs).toBeGreaterThan(0);
       await store.renewLease("node-1", 30_000);
@@ -183,11 +183,11 @@ export function leaseContract(open: () => Promise<StoreHarness>): void {
       await store.endLease("nobody");
       expect((await leaseOf(store, "node-1"))?.remainingMs).toBeLessThan(0);
       expect(await leaseOf(store, "nobody")).toBeUndefined();
-      harness.advance(300_000);
+      await harness.advance(300_000);
       await store.endLease("node-1");
       await store.prune(0, 0);
       expect((await leaseOf(store, "node-1"))?.remainingMs).toBeLessThanOrEqual(-300_000);
-      harness.advance(300_000);
+      await harness.advance(300_000);
       expect(await leaseOf(store, "node-1")).toBeUndefined();
       await store.prune(0, 0);
       await store.renewLease("node-1", 30_000);

@@ -1,0 +1,312 @@
+/**
+ * The first schema. Every key of what belongs to a log begins with the log's id, so that tables can be partitioned or
+ * distributed by it. Names are compared by their bytes (`COLLATE "C"`), as SQLite does.
+ *
+ * - `log`: `life` is the random part of its epoch. A log that was deleted and made again has another life, and the
+ *   rows of the former one wait in `garbage` to be deleted. Half of each page is left free, so that a head moves without
+ *   touching an index.
+ * - `entry`: every entry of a log, messages and others, which Postgres merges by `seq` from the two tables. One table
+ *   with an index of its messages would cost each append a second index. `data` is the present state; `edited_by` is
+ *   the `seq` of the edit that a message's text comes from.
+ * - `garbage`: entries of this life below `until` are not visible any more, and are to be deleted.
+ * - `client_key`: `digest` stands for an actor and a client id, `body` for the type and data of their first commit.
+ * - `journal`: `heads` is a list of `[log, life, head]`; `results` has, for each append, a new entry's `seq`, or
+ *   `[seq, id, at, life]` of the first commit, or the code of a refusal.
+ */
+const tables = `
+CREATE TABLE store (
+  name text COLLATE "C" PRIMARY KEY,
+  value text NOT NULL
+);
+
+CREATE TABLE log (
+  name text COLLATE "C" PRIMARY KEY,
+  life bigint NOT NULL,
+  head bigint NOT NULL,
+  floor bigint NOT NULL,
+  retain_entries_max bigint NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE message (
+  log text COLLATE "C" NOT NULL,
+  life bigint NOT NULL,
+  seq bigint NOT NULL,
+  at bigint NOT NULL,
+  v bigint NOT NULL,
+  edited_by bigint,
+  id text NOT NULL,
+  actor text NOT NULL,
+  client_id text,
+  data text NOT NULL,
+  PRIMARY KEY (log, life, seq)
+);
+CREATE TABLE other_entry (
+  log text COLLATE "C" NOT NULL,
+  life bigint NOT NULL,
+  seq bigint NOT NULL,
+  at bigint NOT NULL,
+  v bigint NOT NULL,
+  id text NOT NULL,
+  type text NOT NULL,
+  actor text NOT NULL,
+  client_id text,
+  data text NOT NULL,
+  PRIMARY KEY (log, life, seq)
+);
+CREATE VIEW entry AS
+  SELECT log, life, seq, id, 'message'::text AS type, actor, at, v, client_id, edited_by, data FROM message
+  UNION ALL
+  SELECT log, life, seq, id, type, actor, at, v, client_id, NULL::bigint, data FROM other_entry;
+
+CREATE TABLE garbage (
+  log text COLLATE "C" NOT NULL,
+  life bigint NOT NULL,
+  until bigint NOT NULL,
+  PRIMARY KEY (log, life)
+);
+
+CREATE TABLE client_key (
+  log text COLLATE "C" NOT NULL,
+  life bigint NOT NULL,
+  digest text COLLATE "C" NOT NULL,
+  seq bigint NOT NULL,
+  at bigint NOT NULL,
+  id text NOT NULL,
+  body text NOT NULL,
+  PRIMARY KEY (log, life, digest)
+);
+CREATE INDEX client_key_at ON client_key (at);
+
+CREATE TABLE journal (
+  node text COLLATE "C" NOT NULL,
+  n bigint NOT NULL,
+  at bigint NOT NULL,
+  generation text NOT NULL,
+  batch_key text NOT NULL,
+  heads text NOT NULL,
+  results text NOT NULL,
+  PRIMARY KEY (node, n)
+);
+CREATE INDEX journal_at ON journal (at);
+
+CREATE TABLE room (
+  log text COLLATE "C" PRIMARY KEY,
+  access text NOT NULL,
+  retain_entries_max bigint NOT NULL,
+  created_at bigint NOT NULL
+);
+
+CREATE TABLE membership (
+  log text COLLATE "C" NOT NULL,
+  user_id text COLLATE "C" NOT NULL,
+  role text NOT NULL,
+  PRIMARY KEY (log, user_id)
+);
+CREATE INDEX membership_user ON membership (user_id, log);
+
+CREATE TABLE inbox (
+  log text COLLATE "C" PRIMARY KEY,
+  epoch text NOT NULL,
+  seq bigint NOT NULL
+);
+
+CREATE TABLE revocation (
+  tenant text COLLATE "C" NOT NULL,
+  user_id text COLLATE "C" NOT NULL,
+  issued_before bigint NOT NULL,
+  banned boolean NOT NULL,
+  PRIMARY KEY (tenant, user_id)
+);
+
+CREATE TABLE session (
+  pid text COLLATE "C" PRIMARY KEY,
+  id text NOT NULL,
+  tenant text NOT NULL,
+  user_id text NOT NULL,
+  owner text NOT NULL,
+  generation bigint NOT NULL,
+  keep_ms bigint NOT NULL,
+  ends_at bigint NOT NULL,
+  cursors text NOT NULL
+);
+CREATE INDEX session_ends_at ON session (ends_at);
+
+CREATE TABLE lease (
+  node text COLLATE "C" PRIMARY KEY,
+  ends_at bigint NOT NULL
+);
+`;
+
+/**
+ * Functions, so that a batch is one round trip and yet several statements: each has its own snapshot under READ
+ * COMMITTED. Why that matters: a statement that locks and dedupes in one uses a snapshot older than its locks, and does
+ * not see what the transaction committed for which it waited.
+ */
+const functions = `
+CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql STABLE AS
+  $$ SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint $$;
+
+-- Locks, and creates, the heads of a batch in the order of their ids; all that lock several heads do so in this order.
+CREATE FUNCTION lock_batch(p_node text, p_names text[], p_seed bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  -- A batch whose answer was lost may still run; its repeat waits here until that is decided.
+  PERFORM pg_advisory_xact_lock(hashtextextended('parley node ' || current_schema() || ' ' || p_node, 0));
+  INSERT INTO log (name, life, head, floor, retain_entries_max)
+    SELECT name, hashtextextended(name, p_seed) & 9007199254740991, 0, 1, 0
+    FROM (SELECT DISTINCT name COLLATE "C" AS name FROM unnest(p_names) AS names (name)) AS distinct_names
+    ORDER BY name
+  -- Locks a row that is there already, and does not write it.
+  ON CONFLICT (name) DO UPDATE SET head = log.head WHERE false;
+END $$;
+
+-- What core's rules for changes need to know: heads, targets, and which client ids are known. Leaves all locked.
+CREATE FUNCTION begin_batch(
+  p_node text, p_names text[], p_seed bigint,
+  p_target_logs text[], p_targets bigint[], p_digest_logs text[], p_digests text[]
+) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM lock_batch(p_node, p_names, p_seed);
+  RETURN (SELECT json_build_object(
+    'logs', (
+      SELECT coalesce(json_agg(json_build_array(l.name, l.head, l.floor)), '[]')
+      FROM unnest(p_names) AS given (name) JOIN log l ON l.name = given.name),
+    'targets', (
+      SELECT coalesce(json_agg(json_build_array(e.log, e.seq, e.type, e.actor, e.data, e.edited_by)), '[]')
+      FROM unnest(p_target_logs, p_targets) AS given (log, seq)
+      JOIN log l ON l.name = given.log
+      CROSS JOIN LATERAL (SELECT * FROM entry WHERE log = l.name AND life = l.life AND seq = given.seq LIMIT 1) e),
+    'known', (
+      SELECT coalesce(json_agg(json_build_array(k.log, k.digest)), '[]')
+      FROM unnest(p_digest_logs, p_digests) AS given (log, digest)
+      JOIN log l ON l.name = given.log
+      JOIN client_key k ON k.log = l.name AND k.life = l.life AND k.digest = given.digest)
+  ));
+END $$;
+
+-- Appends a batch and gives its journal row; or the row of the same batch, if it was committed before.
+CREATE FUNCTION append_batch(
+  p_node text, p_n bigint, p_written_at bigint, p_batch_key text, p_cluster text, p_seed bigint,
+  p_names text[], p_log text[], p_id text[], p_type text[], p_actor text[], p_at bigint[], p_v bigint[],
+  p_client_id text[], p_digest text[], p_body text[], p_data text[], p_refusal text[],
+  p_changed_log text[], p_changed_seq bigint[], p_changed_data text[], p_changed_by bigint[],
+  p_emptied_log text[], p_emptied_seq bigint[],
+  p_member_log text[], p_member_user text[], p_member_role text[]
+) RETURNS SETOF journal LANGUAGE plpgsql AS $$
+DECLARE
+  heads text; results text;
+  cut_log text[]; cut_life bigint[]; cut_from bigint[]; cut_until bigint[];
+BEGIN
+  PERFORM lock_batch(p_node, p_names, p_seed);
+  RETURN QUERY SELECT * FROM journal WHERE node = p_node AND n = p_n;
+  IF FOUND THEN RETURN; END IF;
+
+  WITH given AS (
+    SELECT log COLLATE "C" AS log, id, type, actor, at, v, client_id, digest COLLATE "C" AS digest, body, data, refusal, place
+    FROM unnest(p_log, p_id, p_type, p_actor, p_at, p_v, p_client_id, p_digest, p_body, p_data, p_refusal)
+      WITH ORDINALITY AS given (log, id, type, actor, at, v, client_id, digest, body, data, refusal, place)
+  ), judged AS (
+    SELECT given.*, l.life, l.head, l.floor,
+      k.seq AS known_seq, k.id AS known_id, k.at AS known_at, k.body AS known_body,
+      given.refusal IS NULL AND k.seq IS NULL AND (given.digest IS NULL
+        OR row_number() OVER (PARTITION BY given.log, given.digest ORDER BY place) = 1) AS fresh
+    FROM given
+    LEFT JOIN log l ON l.name = given.log AND given.refusal IS NULL
+    LEFT JOIN client_key k ON k.log = given.log AND k.life = l.life AND k.digest = given.digest
+  ), placed AS (
+    SELECT judged.*, CASE WHEN fresh THEN head + count(*) FILTER (WHERE fresh) OVER (PARTITION BY log ORDER BY place) END AS seq
+    FROM judged
+  ), answered AS (
+    SELECT place, CASE
+        WHEN refusal IS NOT NULL THEN to_json(refusal)
+        WHEN fresh THEN to_json(seq)
+        WHEN known_seq IS NOT NULL AND known_body = body THEN json_build_array(known_seq, known_id, known_at, life)
+        WHEN known_seq IS NULL AND first_value(body) OVER same = body
+          THEN json_build_array(first_value(seq) OVER same, first_value(id) OVER same, first_value(at) OVER same, life)
+        ELSE to_json('conflict'::text) END AS result
+    FROM placed
+    WINDOW same AS (PARTITION BY log, digest ORDER BY place)
+  ), messages AS (
+    INSERT INTO message (log, life, seq, id, actor, at, v, client_id, data)
+    SELECT log, life, seq, id, actor, at, v, client_id, data FROM placed WHERE fresh AND type = 'message'
+  ), others AS (
+    INSERT INTO other_entry (log, life, seq, id, type, actor, at, v, client_id, data)
+    SELECT log, life, seq, id, type, actor, at, v, client_id, data FROM placed WHERE fresh AND type <> 'message'
+  ), client_keys AS (
+    INSERT INTO client_key (log, life, digest, seq, id, at, body)
+    SELECT log, life, digest, seq, id, at, body FROM placed WHERE fresh AND digest IS NOT NULL
+  ), advanced AS (
+    UPDATE log SET head = grown.head, floor = CASE WHEN log.retain_entries_max = 0 THEN log.floor
+      ELSE greatest(log.floor, grown.head + 1 - log.retain_entries_max) END
+    FROM (SELECT log AS name, max(seq) AS head, min(floor) AS floor FROM placed WHERE fresh GROUP BY log) AS grown
+    WHERE log.name = grown.name
+    RETURNING log.name, log.life, log.head, log.floor, grown.floor AS floor_before
+  )
+  SELECT
+    (SELECT coalesce(json_agg(json_build_array(name, life, head)), '[]')::text FROM advanced),
+    (SELECT json_agg(result ORDER BY place)::text FROM answered),
+    cut.logs, cut.lives, cut.froms, cut.untils
+  INTO heads, results, cut_log, cut_life, cut_from, cut_until
+  FROM (
+    SELECT array_agg(name) AS logs, array_agg(life) AS lives, array_agg(floor_before) AS froms, array_agg(floor) AS untils
+    FROM advanced WHERE floor > floor_before
+  ) AS cut;
+
+  IF cardinality(p_changed_log) > 0 THEN
+    UPDATE message SET data = changed.data, edited_by = changed.edited_by
+    FROM unnest(p_changed_log, p_changed_seq, p_changed_data, p_changed_by) AS changed (log, seq, data, edited_by)
+    JOIN log l ON l.name = changed.log
+    WHERE message.log = l.name AND message.life = l.life AND message.seq = changed.seq;
+  END IF;
+  IF cardinality(p_emptied_log) > 0 THEN
+    UPDATE other_entry SET type = 'erased', actor = '', client_id = NULL, data = '{}'
+    FROM unnest(p_emptied_log, p_emptied_seq) AS emptied (log, seq) JOIN log l ON l.name = emptied.log
+    WHERE other_entry.log = l.name AND other_entry.life = l.life AND other_entry.seq = emptied.seq;
+    WITH gone AS (
+      DELETE FROM message USING unnest(p_emptied_log, p_emptied_seq) AS emptied (log, seq) JOIN log l ON l.name = emptied.log
+      WHERE message.log = l.name AND message.life = l.life AND message.seq = emptied.seq
+      RETURNING message.*
+    )
+    INSERT INTO other_entry (log, life, seq, id, type, actor, at, v, client_id, data)
+    SELECT log, life, seq, id, 'erased', '', at, v, NULL, '{}' FROM gone;
+  END IF;
+  IF cardinality(p_member_log) > 0 THEN
+    DELETE FROM membership USING unnest(p_member_log, p_member_user, p_member_role) AS gone (log, user_id, role)
+    WHERE gone.role IS NULL AND membership.log = gone.log AND membership.user_id = gone.user_id;
+    INSERT INTO membership (log, user_id, role)
+    SELECT log, user_id, role FROM unnest(p_member_log, p_member_user, p_member_role) AS put (log, user_id, role)
+    WHERE role IS NOT NULL
+    ON CONFLICT (log, user_id) DO UPDATE SET role = excluded.role;
+  END IF;
+  -- At most as many as the batch has: who lowers a retention raises the floor, and leaves the rest to the garbage.
+  IF cut_log IS NOT NULL THEN
+    DELETE FROM message USING unnest(cut_log, cut_life, cut_from, cut_until) AS cut (log, life, first, until)
+    WHERE message.log = cut.log AND message.life = cut.life AND message.seq >= cut.first AND message.seq < cut.until;
+    DELETE FROM other_entry USING unnest(cut_log, cut_life, cut_from, cut_until) AS cut (log, life, first, until)
+    WHERE other_entry.log = cut.log AND other_entry.life = cut.life AND other_entry.seq >= cut.first AND other_entry.seq < cut.until;
+  END IF;
+
+  RETURN QUERY INSERT INTO journal (node, n, at, generation, batch_key, heads, results)
+  VALUES (p_node, p_n, p_written_at, (SELECT value FROM store WHERE name = 'generation') || '.' || p_cluster,
+    p_batch_key, heads, results)
+  RETURNING *;
+END $$;
+
+-- Why not one statement: what was appended while it waits for the log's lock would stay.
+CREATE FUNCTION delete_room(p_log text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  had_log boolean; had_room boolean;
+BEGIN
+  WITH gone AS (DELETE FROM log WHERE name = p_log RETURNING name, life, head), left_over AS (
+    INSERT INTO garbage (log, life, until) SELECT name, life, head + 1 FROM gone
+    ON CONFLICT (log, life) DO UPDATE SET until = excluded.until
+  )
+  SELECT EXISTS (SELECT FROM gone) INTO had_log;
+  DELETE FROM room WHERE log = p_log;
+  had_room := FOUND;
+  DELETE FROM membership WHERE log = p_log;
+  DELETE FROM inbox WHERE log = p_log;
+  RETURN had_log OR had_room;
+END $$;
+`;
+
+export const sql = `${tables}${functions}`;
