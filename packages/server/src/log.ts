@@ -5,9 +5,16 @@ import type { Config } from "./config.ts";
 /** Fields first, then a constant event name: `log.info({connection: id}, "connection_closed")`. Never a body or a token. */
 export type Log = pino.Logger;
 
-/** Writes to stdout, synchronously, so that the last line before an exit is not lost; or to `write`, a line at a time. */
+/** Lines that wait for a reader of stdout that is slow; beyond, lines are dropped. */
+const waitingBytesMax = 8_388_608;
+
+/**
+ * Writes to stdout, or to `write`, a line at a time. What one write to stdout did not take goes with the next, so that a
+ * storm of connections does not wait for its log; an exit waits for what is left.
+ */
 export function createLog(settings: Config["log"], write?: (line: string) => void): Log {
-  const output = write === undefined ? pino.destination({ dest: 1, sync: true }) : { write };
+  const output =
+    write === undefined ? pino.destination({ dest: 1, sync: false, maxLength: waitingBytesMax }) : { write };
   const options: pino.LoggerOptions = {
     level: settings.level,
     messageKey: "event",
