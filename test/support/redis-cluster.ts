@@ -19,9 +19,11 @@ export class RedisCluster implements AsyncDisposable {
 
   static async start(shardCount = 3, withReplica = false): Promise<RedisCluster> {
     await using starting = new AsyncDisposableStack();
+    const meetingPort = await findFreePort();
     const shards: RedisServer[] = [];
-    while (shards.length < shardCount) shards.push(starting.use(await startServer()));
-    const replica = withReplica ? starting.use(await startServer()) : null;
+    while (shards.length < shardCount)
+      shards.push(starting.use(await startServer(shards.length === 0 ? meetingPort : await findFreePort())));
+    const replica = withReplica ? starting.use(await startServer(await findFreePort())) : null;
     const servers = replica === null ? shards : [...shards, replica];
     for (const [index, shard] of shards.entries()) {
       const [first, next] = [index, index + 1].map((place) => Math.floor((slots * place) / shardCount));
@@ -32,7 +34,7 @@ export class RedisCluster implements AsyncDisposable {
       await server.command("CLUSTER", "SET-CONFIG-EPOCH", `${index + 1}`);
     const [first] = shards;
     for (const server of servers)
-      if (server !== first) await server.command("CLUSTER", "MEET", "127.0.0.1", `${first?.port}`);
+      if (server !== first) await server.command("CLUSTER", "MEET", "127.0.0.1", `${first?.port}`, `${meetingPort}`);
     await eventually("the cluster", async () => ((await knowEachOther(servers)) ? true : undefined));
     if (first !== undefined && replica !== null) await replicate(replica, first);
     return new RedisCluster(shards, replica, starting.move());
@@ -47,11 +49,12 @@ export class RedisCluster implements AsyncDisposable {
   }
 }
 
-async function startServer(): Promise<RedisServer> {
+function startServer(busPort: number): Promise<RedisServer> {
   const options = ["--cluster-enabled", "yes", "--cluster-node-timeout", `${nodeTimeoutMs}`];
-  const busPort = ["--cluster-port", `${await findFreePort()}`];
-  // Why diskless: a copy to a new replica waits 5 s for others by default.
-  return RedisServer.start({ options: [...options, ...busPort, "--repl-diskless-sync-delay", "0"] });
+  // Why diskless without delay: a copy to a new replica waits 5 s for others by default.
+  return RedisServer.start({
+    options: [...options, "--cluster-port", `${busPort}`, "--repl-diskless-sync-delay", "0"],
+  });
 }
 
 async function knowEachOther(servers: readonly RedisServer[]): Promise<boolean> {

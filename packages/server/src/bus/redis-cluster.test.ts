@@ -1,0 +1,90 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { eventually } from "../../../../test/support/eventually.ts";
+import type { RedisServer } from "../../../../test/support/redis.ts";
+import { RedisBusNetwork } from "../../../../test/support/redis-bus.ts";
+import { RedisCluster } from "../../../../test/support/redis-cluster.ts";
+import { logId } from "../core/log.ts";
+import { busContract, hintOf, Recorder } from "./bus.contract.ts";
+import type { Bus } from "./bus.ts";
+import { slotOf } from "./redis-channels.ts";
+
+let cluster: RedisCluster;
+
+beforeAll(async () => {
+  cluster = await RedisCluster.start(3, true);
+});
+
+afterAll(async () => {
+  await cluster[Symbol.asyncDispose]();
+});
+
+function networkOn(servers: () => readonly RedisServer[]): RedisBusNetwork {
+  return new RedisBusNetwork({
+    mode: "cluster",
+    // One that answers is enough.
+    urls: ["redis://127.0.0.1:1", ...cluster.urls.slice(1, 2)],
+    ports: () => servers().map(({ port }) => port),
+  });
+}
+
+const rooms = Array.from({ length: 300 }, (_, n) => logId("default", `room-${n}`));
+
+async function twoNodes(network: RedisBusNetwork): Promise<{ first: Bus; received: Recorder }> {
+  const received = new Recorder();
+  const first = network.join("node-1");
+  const second = network.join("node-2");
+  await first.start(new Recorder());
+  await second.start(received);
+  for (const log of rooms) second.follow(log);
+  await network.settle();
+  return { first, received };
+}
+
+async function expectAllRooms(network: RedisBusNetwork, first: Bus, received: Recorder): Promise<void> {
+  received.hints.length = 0;
+  for (const log of rooms) first.hint(hintOf(log, 1));
+  await network.settle();
+  expect(received.hints.map(({ log }) => log).toSorted()).toEqual(rooms.toSorted());
+}
+
+busContract("redis cluster", async () => networkOn(() => cluster.shards));
+
+test("a slot that moves takes its channels with it", async () => {
+  await using network = networkOn(() => cluster.shards);
+  const { first, received } = await twoNodes(network);
+  const [from, to] = cluster.shards;
+  const [moved] = rooms.filter((log) => slotOf(network.channels.log(log)) < 5_000);
+  if (from === undefined || to === undefined || moved === undefined) throw new Error("there is nothing to move");
+  const slot = `${slotOf(network.channels.log(moved))}`;
+  const owner = String(await to.command("CLUSTER", "MYID"));
+  for (const server of [to, from]) await server.command("CLUSTER", "SETSLOT", slot, "NODE", owner);
+  await network.settle();
+  await eventually("the bus to be up", () => received.states.at(-1) === "up" || undefined);
+  await expectAllRooms(network, first, received);
+  const back = String(await from.command("CLUSTER", "MYID"));
+  for (const server of [from, to]) await server.command("CLUSTER", "SETSLOT", slot, "NODE", back);
+  await network.settle();
+  await expectAllRooms(network, first, received);
+});
+
+test("[FEED-2] a shard that was killed comes back, or its replica in its place", async () => {
+  const { shards, replica } = cluster;
+  const [first, , last] = shards;
+  if (first === undefined || last === undefined || replica === null) throw new Error("there is no such shard");
+  let servers: readonly RedisServer[] = shards;
+  await using network = networkOn(() => servers);
+  const { first: node, received } = await twoNodes(network);
+  await last.kill();
+  await eventually("its loss to be told", () => received.states.at(-1) === "down" || undefined);
+  await last.restart();
+  await eventually("the bus to be up again", () => received.states.at(-1) === "up" || undefined);
+  await network.settle();
+  await expectAllRooms(network, node, received);
+
+  await first.kill();
+  await eventually("its loss to be told", () => received.states.at(-1) === "down" || undefined);
+  servers = [replica, ...shards.slice(1)];
+  await eventually("the bus to be up again", () => received.states.at(-1) === "up" || undefined);
+  await network.settle();
+  await expectAllRooms(network, node, received);
+});
