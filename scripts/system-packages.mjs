@@ -1,6 +1,6 @@
 // Plain JavaScript for Node 20, without dependencies.
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { SetupError } from "./install.mjs";
 
@@ -9,7 +9,7 @@ const systemPackages = [
   { command: "strace", debianPackage: "strace", needed: true },
   { command: "chromium", debianPackage: "chromium", needed: true },
   { command: "redis-server", debianPackage: "redis-server", needed: true },
-  { command: "postgres", debianPackage: "postgresql", needed: false },
+  { command: "postgres", debianPackage: "postgresql", needed: true },
   { command: "nginx", debianPackage: "nginx", needed: true },
   { command: "haproxy", debianPackage: "haproxy", needed: true },
 ];
@@ -44,5 +44,21 @@ function installWithApt(packages) {
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" },
   };
   spawnSync("apt-get", ["update", "-qq"], options);
-  spawnSync("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], options);
+  withoutMainCluster(() => {
+    spawnSync("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], options);
+  });
+}
+
+// Debian's PostgreSQL makes and starts a database server as it is installed, on a port of its own; tests start theirs.
+const clusterFolder = "/etc/postgresql-common/createcluster.d";
+
+function withoutMainCluster(install) {
+  const file = path.join(clusterFolder, "parley-tests.conf");
+  mkdirSync(clusterFolder, { recursive: true });
+  writeFileSync(file, "create_main_cluster = false\n");
+  try {
+    install();
+  } finally {
+    rmSync(file);
+  }
 }
