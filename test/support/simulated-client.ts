@@ -30,6 +30,8 @@ export class SimulatedClient {
   #pid: string | undefined;
   #turn: Promise<void> = Promise.resolve();
   #connections = 0;
+  /** What it asked last of a room, when the answer did not come. */
+  readonly #unanswered = new Map<string, "join" | "leave">();
   /** Where the client stood in rooms that it has left. */
   readonly #left = new Map<string, Seen>();
 
@@ -88,8 +90,11 @@ export class SimulatedClient {
   /** As apps do: who was not recovered joins again. */
   #begin(result: "new" | "session" | "positions" | "unknown"): void {
     const { transcript } = this;
+    const unanswered = [...this.#unanswered];
+    this.#unanswered.clear();
     if (result === "session") {
       this.recovered += 1;
+      for (const [room, what] of unanswered) this[what](room).catch(() => {});
       return;
     }
     const lost =
@@ -127,12 +132,14 @@ export class SimulatedClient {
       const { transcript } = this;
       const after = from === "page" || transcript.rooms.has(room) ? undefined : this.#left.get(room);
       transcript.joining(room, after);
-      try {
-        await this.node?.rooms.join(session, { roomId: room, after, ...(history === undefined ? {} : { history }) });
-      } catch (error) {
-        transcript.refused(room, after);
-        throw error;
-      }
+      await this.#asking(room, "join", async () => {
+        try {
+          await this.node?.rooms.join(session, { roomId: room, after, ...(history === undefined ? {} : { history }) });
+        } catch (error) {
+          if (session === this.session && session.connection === this.connection) transcript.refused(room, after);
+          throw error;
+        }
+      });
     });
   }
 
@@ -140,10 +147,21 @@ export class SimulatedClient {
     return this.#inTurn(async (session) => {
       const seen = this.transcript.seen.get(room);
       if (seen !== undefined) this.#left.set(room, seen);
-      this.node?.rooms.leave(session, room);
-      session.emit(textFrame(`43${JSON.stringify([leaveAcknowledged, { roomId: room }])}`));
       this.transcript.leaving(room);
+      await this.#asking(room, "leave", async () => this.node?.rooms.leave(session, room));
+      session.emit(textFrame(`43${JSON.stringify([leaveAcknowledged, { roomId: room }])}`));
     });
+  }
+
+  /** Remembers what it asked until it is answered, on the connection on which it asked. */
+  async #asking(room: string, what: "join" | "leave", ask: () => Promise<void>): Promise<void> {
+    const { connection } = this;
+    this.#unanswered.set(room, what);
+    try {
+      await ask();
+    } finally {
+      if (connection === this.connection && connection?.closed === false) this.#unanswered.delete(room);
+    }
   }
 
   typing(room: string): Promise<void> {

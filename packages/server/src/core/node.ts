@@ -6,15 +6,15 @@ import { Access, type AccessLimits, type AccessPolicy, sameRoles } from "./acces
 import type { Clock } from "./clock.ts";
 import { Confirmation } from "./confirmation.ts";
 import { Control } from "./control.ts";
-import { parseOffset } from "./entry-event.ts";
 import type { Committed, Feed } from "./feed.ts";
 import { Feeds, type FeedsLimits } from "./feeds.ts";
 import { defaultFollowerLimits, Follower, type FollowerLimits } from "./follower.ts";
 import { eventFrame, textFrame } from "./frame.ts";
 import { Inboxes } from "./inbox.ts";
 import { Leases } from "./leases.ts";
-import { announcementsRoom, controlLog, inboxOf, isRoom, type LogId, logId, roomOf } from "./log.ts";
+import { announcementsRoom, controlLog, inboxOf, isRoom, type LogId, roomOf } from "./log.ts";
 import { Presence, type PresenceLimits } from "./presence.ts";
+import { Recovery } from "./recovery.ts";
 import { Rooms, type RoomsLimits } from "./rooms.ts";
 import { defaultSequencerLimits, Sequencer, type SequencerLimits } from "./sequencer.ts";
 import type { Session } from "./session.ts";
@@ -87,6 +87,7 @@ export class ParleyNode {
   revocations = 0;
   readonly #bus: Bus;
   readonly #follower: Follower;
+  readonly #recovery: Recovery;
   readonly #limits: NodeLimits;
   /** Connections that speak for a user outside of any session, by user. */
   readonly #others = new Map<string, Set<Connection>>();
@@ -141,10 +142,13 @@ export class ParleyNode {
       limits,
       alone: bus.alone,
       confirmation,
+      keep: (session) => this.#recovery.keeper.keep(session),
       onTyping: (log, roomId, userId) => {
         if (!bus.alone) bus.signal(log, { kind: "event", event: "user_typing", roomId, userId });
       },
     });
+    const { sessions, inboxes, rooms } = this;
+    this.#recovery = new Recovery({ store, bus, clock, node: id, sessions, inboxes, rooms, limits });
     this.control = this.#createControl(confirmation);
   }
 
@@ -165,12 +169,13 @@ export class ParleyNode {
     await this.#bus.start({
       onHint: (hint) => this.feeds.hinted(hint),
       onSignal: (log, signal) => this.#signalled(log, signal),
-      onMessage: () => {},
+      onMessage: (message) => this.#recovery.onMessage(message),
       onDigest: (digest) => this.#follower.onDigest(digest),
       onState: (state) => this.#follower.onState(state),
     });
     this.feeds.start();
     this.sessions.start();
+    this.#recovery.keeper.start();
     this.leases.start();
     this.#follower.start();
     this.control.start();
@@ -180,6 +185,7 @@ export class ParleyNode {
   async stop(): Promise<void> {
     await this.sequencer.stop();
     await this.inboxes.save().catch(() => {});
+    await this.#recovery.keeper.stop();
     this.control.stop();
     this.#follower.stop();
     this.sessions.stop();
@@ -193,41 +199,40 @@ export class ParleyNode {
    * Nothing is written before `session.open()`. Rejects with `RefusalError`, or when the store is away.
    */
   async connect(user: User, connection: Connection, back: Return): Promise<Connected> {
-    const before = back.pid === undefined ? undefined : this.sessions.find(back.pid, user);
-    if (before !== undefined) this.#supersede(before);
-    if (before !== undefined && back.resume === undefined) {
-      await this.#recover(before, user, connection, back.offset);
-      return { session: before, result: "session" };
+    const { pid } = back;
+    const before = pid === undefined ? undefined : this.sessions.find(pid, user);
+    if (before !== undefined) this.#recovery.supersede(before);
+    if (pid !== undefined && back.resume === undefined) {
+      const session = await this.#recovery.recover(user, connection, { pid, offset: back.offset });
+      if (session !== undefined) return { session, result: "session" };
     }
     // Why: who presents positions begins a new session, and never comes back to that one.
-    if (before !== undefined) this.sessions.end(before);
+    if (before !== undefined && !before.dropped) this.sessions.end(before);
     if (this.sessions.full(user))
       throw new RefusalError(
         "too_many_connections",
         "this user has too many connections (limits.connectionsPerUserMax)",
       );
-    const fresh = this.sessions.create(user, connection, back.recovery !== false);
+    // Why not kept: who presents positions goes on by them on any node.
+    const kept = back.resume === undefined;
+    const fresh = this.sessions.create(user, connection, { recovery: back.recovery !== false, kept });
     try {
       await this.#begin(fresh, back.resume ?? {});
+      this.#recovery.keeper.keepSoon(fresh);
     } catch (error) {
       this.disconnected(fresh, connection, true);
       throw error;
     }
     // Why: a stock client keeps the offset of its last session, and would present it as one of this session.
-    if (back.pid !== undefined) fresh.emit(textFrame('42["parley:position","0"]'));
-    const without = back.pid === undefined ? "new" : "unknown";
+    if (pid !== undefined) fresh.emit(textFrame('42["parley:position","0"]'));
+    const without = pid === undefined ? "new" : "unknown";
     return { session: fresh, result: back.resume === undefined ? without : "positions" };
   }
 
   /** The connection is gone. `forGood`: the client said goodbye. Ignored for a connection that no longer serves the session. */
   disconnected(session: Session, connection: Connection, forGood: boolean): void {
-    if (session.connection !== connection) return;
-    if (forGood) {
-      this.sessions.end(session);
-      return;
-    }
-    this.rooms.detach(session);
-    this.sessions.detach(session);
+    if (forGood && session.connection === connection) this.sessions.end(session);
+    else this.#recovery.detach(session, connection);
   }
 
   /** The session goes on with a fresh token of its user; other roles may mean other rights. */
@@ -317,31 +322,6 @@ export class ParleyNode {
     ]);
   }
 
-  /** Its client came back before the loss of its old connection was noticed: that one gives way, and nobody has left. */
-  #supersede(session: Session): void {
-    const old = session.connection;
-    if (old === null) return;
-    this.rooms.detach(session);
-    this.sessions.detach(session);
-    old.close("superseded");
-  }
-
-  async #recover(session: Session, user: User, connection: Connection, offset: string | undefined): Promise<void> {
-    this.sessions.resume(session, connection, user);
-    const last = offset === undefined ? undefined : parseOffset(offset);
-    session.rewind(last === undefined ? null : { ...last, log: logId(user.tenant, last.room) });
-    try {
-      await Promise.all(
-        [...session.subscribers].map((subscriber) =>
-          this.inboxes.isInbox(subscriber.log) ? this.inboxes.resume(subscriber) : this.rooms.resume(subscriber),
-        ),
-      );
-    } catch (error) {
-      this.disconnected(session, connection, false);
-      throw error;
-    }
-  }
-
   #tellPresence(log: LogId, event: "user_joined" | "user_left", userId: string): void {
     // Why a bound: in a room of n users, n arrivals would be n² signals.
     if (this.presence.in(log).count > this.#limits.presenceListMax) return;
@@ -386,7 +366,10 @@ export class ParleyNode {
     return {
       onDue: (session: Session) => this.feeds.flusher.sessionDue(session),
       onBehind: (subscriber: Subscriber) => this.feeds.behind(subscriber),
-      onArrived: (_session: Session, runs: Parameters<Inboxes["arrived"]>[0]) => this.inboxes.arrived(runs),
+      onArrived: (session: Session, runs: Parameters<Inboxes["arrived"]>[0]) => {
+        this.inboxes.arrived(runs);
+        this.#recovery.keeper.arrived(session, runs);
+      },
       delivered: (entries: number) => {
         this.counts.deliveredTotal += entries;
       },
@@ -395,7 +378,12 @@ export class ParleyNode {
 
   #sessionsEvents() {
     return {
-      onEnded: (session: Session) => this.rooms.end(session),
+      onDetached: (session: Session) => this.#recovery.keeper.keepSoon(session),
+      onDropped: (session: Session) => {
+        this.rooms.end(session);
+        this.#recovery.keeper.forget(session);
+      },
+      onEnded: (session: Session) => this.#recovery.keeper.end(session),
       onExpiring: (session: Session, expiresAt: number) => {
         const notice = { expiresAt: new Date(expiresAt).toISOString(), inMs: expiresAt - this.clock.now() };
         session.emit(eventFrame("token_expiring", notice));

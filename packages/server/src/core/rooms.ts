@@ -128,7 +128,6 @@ export class Rooms {
     if (subscriber !== undefined) {
       this.#exit(subscriber, true);
       this.#remove(subscriber);
-      session.hasLeft = true;
     }
     return this.#keep(session);
   }
@@ -252,23 +251,12 @@ export class Rooms {
     const { roomId, text, clientId, replyTo, data: custom } = message;
     const data = JSON.stringify({ text, replyTo, data: custom });
     if (Buffer.byteLength(data) > bounds.entryBytes) {
-      return Promise.reject(
-        new RefusalError("payload_too_large", `a message has at most ${bounds.entryBytes} bytes with its data`),
-      );
+      const refusal = `a message has at most ${bounds.entryBytes} bytes with its data`;
+      return Promise.reject(new RefusalError("payload_too_large", refusal));
     }
+    const common = { id: newEntryId(), type: "message", actor: user.id, at: this.#clock.now(), v: 1, data };
     const log = logId(user.tenant, roomId);
-    const append = {
-      log,
-      id: newEntryId(),
-      type: "message",
-      actor: user.id,
-      at: this.#clock.now(),
-      v: 1,
-      data,
-      clientId: clientId ?? null,
-      effect: null,
-    };
-    return this.#sequencer.append(append);
+    return this.#sequencer.append({ log, ...common, clientId: clientId ?? null, effect: null });
   }
 
   /** Tells the others that the user types; the right to send was checked before, and the session must have joined. */
@@ -347,7 +335,6 @@ export class Rooms {
     const { session, log } = subscriber;
     this.#exit(subscriber, true);
     this.#remove(subscriber);
-    session.hasLeft = true;
     session.tell(subscriber, { frame: eventFrame("room_closed", { roomId: roomOf(log), reason }), joined: false });
   }
 
@@ -500,6 +487,7 @@ export class Rooms {
 
   /** Invariant: every presence that was entered is left once. */
   #exit(subscriber: Subscriber, forGood: boolean): void {
+    subscriber.session.hasLeft ||= forGood;
     if (!subscriber.present) return;
     subscriber.present = false;
     this.#presence.left(subscriber.log, subscriber.session.user.id, forGood);

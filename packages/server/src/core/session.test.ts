@@ -18,7 +18,7 @@ function createSession(bytesPerMs: number) {
   const user = { id: "user", tenant: "default", roles: [], expiresAt: null, issuedAt: 0 };
   let due = false;
   const session = new Session(
-    { id: "s", pid: "p", offsets: true, user },
+    { id: "s", pid: "p", offsets: true, kept: false, generation: 1, user },
     {
       onDue: () => {
         if (due) return;

@@ -23,6 +23,15 @@ export interface SessionEvents {
   delivered(entries: number): void;
 }
 
+export interface SessionIdentity {
+  readonly id: string;
+  readonly pid: string | null;
+  readonly offsets: boolean;
+  readonly kept: boolean;
+  readonly generation: number;
+  readonly user: User;
+}
+
 interface RoomWaiter {
   readonly bytes: number;
   resolve(fits: boolean): void;
@@ -44,6 +53,10 @@ export class Session {
   /** Secret by which a stock client recovers the session; null when recovery is off. */
   readonly pid: string | null;
   readonly offsets: boolean;
+  /** Kept in the store, so that any node can go on with it. */
+  readonly kept: boolean;
+  /** Rises with each claim by a node: who holds an older one has lost the session. */
+  readonly generation: number;
   user: User;
   connection: Connection | null = null;
   /** Rooms, the announcements and the inbox; few, so a list. */
@@ -51,6 +64,14 @@ export class Session {
   queued = false;
   /** Since when no connection serves it. */
   detachedAt = 0;
+  /** It is not here any more: ended for good, or another node's. */
+  dropped = false;
+  /** It was in a room that it is not in any more. */
+  hasLeft = false;
+  /** When its last write to the store was sent, by the monotonic clock; -1 before the first. */
+  keptAt = -1;
+  /** Entries that have arrived since. */
+  arrivedSinceKept = 0;
   /** Rises whenever a right of its user may have changed: an answer of before may not hold any more. */
   doubts = 0;
 
@@ -72,11 +93,15 @@ export class Session {
   #wroteBeforePing = false;
   /** Subscribers that the next flush has something for. */
   #due: Subscriber[] | null = null;
+  /** Its cursors are those of the store: its client may have more. */
+  #fromStore = false;
 
-  constructor(identity: { id: string; pid: string | null; offsets: boolean; user: User }, events: SessionEvents) {
+  constructor(identity: SessionIdentity, events: SessionEvents) {
     this.id = identity.id;
     this.pid = identity.pid;
     this.offsets = identity.offsets;
+    this.kept = identity.kept;
+    this.generation = identity.generation;
     this.user = identity.user;
     this.#events = events;
   }
@@ -329,6 +354,18 @@ export class Session {
     if (run.subscriber.confirms) this.#confirmNow = true;
   }
 
+  /** All that was written, or is about to be, and is not known to have arrived, in order. */
+  unarrived(): readonly Run[] {
+    const written = this.#unconfirmed?.runs ?? [];
+    return this.#replyRuns === null ? written : [...written, ...this.#replyRuns];
+  }
+
+  /** Another node served it until now: its cursors stand, and these runs may not have arrived. Null: nobody knows. */
+  takeOver(runs: readonly Run[] | null): void {
+    this.#fromStore = runs === null;
+    for (const run of runs ?? []) this.#wrote(run);
+  }
+
   onPinged(): void {
     this.#unconfirmed?.pinged();
     this.#wroteBeforePing ||= this.#wroteSincePing;
@@ -360,6 +397,8 @@ export class Session {
    * Notices that may not have arrived are told again.
    */
   rewind(last: LastEvent | null): void {
+    if (this.#fromStore && last !== null) this.#advanceTo(last);
+    this.#fromStore = false;
     if (this.#unconfirmed === null) return;
     const lacking = this.#unconfirmed.lackingAfter(last);
     this.#unconfirmed = null;
@@ -368,6 +407,11 @@ export class Session {
       const isJoined = this.find(subscriber.log) !== undefined;
       if (notice !== undefined && notice.joined === isJoined) this.tell(subscriber, notice);
     }
+  }
+
+  #advanceTo({ log, epoch, seq }: LastEvent): void {
+    const subscriber = this.find(log);
+    if (subscriber?.epoch === epoch && !subscriber.again) subscriber.cursor = Math.max(subscriber.cursor, seq);
   }
 }
 

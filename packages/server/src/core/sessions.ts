@@ -1,7 +1,7 @@
 import type { Connection, User } from "../gateway/connection.ts";
 import type { Clock } from "./clock.ts";
 import { newSecret } from "./ids.ts";
-import { Session, type SessionEvents } from "./session.ts";
+import { Session, type SessionEvents, type SessionIdentity } from "./session.ts";
 
 export interface SessionsLimits {
   /** How long a session waits for its client to come back. 0: no client is given the means to. */
@@ -14,7 +14,10 @@ export interface SessionsLimits {
 }
 
 export interface SessionsEvents {
-  /** The session ended for good: nobody can come back to it. */
+  onDetached(session: Session): void;
+  /** The session is not here any more. */
+  onDropped(session: Session): void;
+  /** It was dropped for good: nobody can come back to it. */
   onEnded(session: Session): void;
   onExpiring(session: Session, expiresAt: number): void;
   onExpired(session: Session): void;
@@ -82,18 +85,33 @@ export class Sessions {
     );
   }
 
-  /** A new session on a connection; `recovery` false: no pid, and events without offsets. */
-  create(user: User, connection: Connection, recovery: boolean): Session {
-    const recoverable = recovery && this.#limits.maxDisconnectionDurationMs > 0;
-    const identity = { id: newSecret(), pid: recoverable ? newSecret() : null, offsets: recovery, user };
+  /**
+   * A new session on a connection; `recovery` false: no pid, and events without offsets. `kept`: its client recovers it
+   * on any node, if at all.
+   */
+  create(user: User, connection: Connection, { recovery, kept }: { recovery: boolean; kept: boolean }): Session {
+    const pid = recovery && this.#limits.maxDisconnectionDurationMs > 0 ? newSecret() : null;
+    const identity = { id: newSecret(), pid, offsets: recovery, kept: kept && pid !== null, generation: 1, user };
+    const session = this.#register(identity);
+    session.connect(connection);
+    this.#connected.add(session);
+    return session;
+  }
+
+  /** A session that was another node's until now: it waits for its client. */
+  adopt(identity: { id: string; pid: string; generation: number; user: User }): Session {
+    const session = this.#register({ ...identity, offsets: true, kept: true });
+    this.#wait(session);
+    return session;
+  }
+
+  #register(identity: SessionIdentity): Session {
     const session = new Session(identity, this.#sessionEvents);
     if (session.pid !== null) this.#byPid.set(session.pid, session);
-    const key = userKey(user.tenant, user.id);
+    const key = userKey(identity.user.tenant, identity.user.id);
     const others = this.#byUser.get(key);
     if (others === undefined) this.#byUser.set(key, [session]);
     else others.push(session);
-    session.connect(connection);
-    this.#connected.add(session);
     return session;
   }
 
@@ -102,6 +120,11 @@ export class Sessions {
     const session = this.#byPid.get(pid);
     if (session === undefined || session.user.id !== user.id || session.user.tenant !== user.tenant) return undefined;
     return session;
+  }
+
+  /** Whoever's it is. */
+  at(pid: string): Session | undefined {
+    return this.#byPid.get(pid);
   }
 
   /** The session goes on with another connection. */
@@ -120,24 +143,36 @@ export class Sessions {
       this.end(session);
       return;
     }
+    this.#wait(session);
+    this.#events.onDetached(session);
+  }
+
+  #wait(session: Session): void {
     session.detachedAt = this.#clock.now();
     this.#detached.add(session);
     if (this.#detached.size <= this.#limits.detachedSessionsMax) return;
     const [oldest] = this.#detached;
-    if (oldest !== undefined) this.end(oldest);
+    if (oldest !== undefined) this.drop(oldest);
   }
 
   /** Nobody can come back to it from now on. */
   end(session: Session): void {
+    this.drop(session);
+    this.#events.onEnded(session);
+  }
+
+  /** Nothing of it stays here; whoever keeps it elsewhere may go on with it. */
+  drop(session: Session): void {
+    session.dropped = true;
     session.disconnect();
     this.#connected.delete(session);
     this.#detached.delete(session);
-    if (session.pid !== null) this.#byPid.delete(session.pid);
+    if (session.pid !== null && this.#byPid.get(session.pid) === session) this.#byPid.delete(session.pid);
     const key = userKey(session.user.tenant, session.user.id);
     const others = this.#byUser.get(key)?.filter((other) => other !== session) ?? [];
     if (others.length === 0) this.#byUser.delete(key);
     else this.#byUser.set(key, others);
-    this.#events.onEnded(session);
+    this.#events.onDropped(session);
   }
 
   #sweep(): void {

@@ -22,6 +22,8 @@ export class Subscriber {
   state: "live" | "parked" | "catching_up" | "detached" = "detached";
   /** Up to here the connection got the entries once before: its client joined again, from an earlier position. */
   repeatsTo: Seq = 0;
+  /** The client had entries of this log before it joined: an offset that it remembers may be one of theirs. */
+  again = false;
   /** What its client is told before the page that it begins with; null when the client asked for the page. */
   gap: RoomGapReason | null = null;
   /** Counted in the room's presence. */

@@ -48,6 +48,10 @@ export class Unconfirmed {
     return this.#runs.length;
   }
 
+  get runs(): readonly Run[] {
+    return this.#runs;
+  }
+
   wrote(run: Run): void {
     const last = this.#runs.at(-1);
     const continues = last !== undefined && isContinued(last, run) && this.#runs.length > this.#pinged;

@@ -285,8 +285,9 @@ const handlers: Readonly<Record<ClientEventName, Handler>> = {
 
   leave_room: on(clientEvents.leave_room, "leave_room", ({ options, session }, payload) => {
     const roomId = roomIdOf(payload);
-    options.node.rooms.leave(session, roomId);
-    return { admitted: undefined, done: { ok: true, roomId } };
+    const left: Acknowledgement = { ok: true, roomId };
+    const kept = options.node.rooms.leave(session, roomId);
+    return kept === undefined ? { admitted: undefined, done: left } : inTurn(kept.then(() => left));
   }),
 
   send_message: on(clientEvents.send_message, "send_message", ({ options, session }, message) => {

@@ -1,0 +1,93 @@
+import type { HandedRun, HandedSession } from "../bus/bus.ts";
+import { inboxOf, type LogId, type SessionCursor, type Seq } from "./log.ts";
+import type { Session } from "./session.ts";
+import { Subscriber } from "./subscriber.ts";
+import { fromHistory, type Run } from "./unconfirmed.ts";
+
+/**
+ * A session as it is stored, and as it is handed to another node: what follows from its cursors and from what was
+ * written to its client without being known to have arrived.
+ */
+
+/** Where the session's client stands for certain: nothing before has to be sent again. */
+export function safeCursors(session: Session): readonly SessionCursor[] {
+  const runs = session.unarrived();
+  const lowest = lowestPlaces(runs);
+  const cursors = session.subscribers.map((subscriber) => {
+    const seq = lowest.get(subscriber) ?? subscriber.cursor;
+    return cursorAt(subscriber, seq, seq);
+  });
+  return [...cursors, ...closedRooms(session, runs)];
+}
+
+/** The whole state, for the node that goes on with the session. */
+export function handOver(session: Session): HandedSession {
+  const runs = session.unarrived();
+  const lowest = lowestPlaces(runs);
+  const current = new Set(session.subscribers);
+  return {
+    cursors: session.subscribers.map((subscriber) =>
+      cursorAt(subscriber, subscriber.cursor, lowest.get(subscriber) ?? subscriber.cursor),
+    ),
+    runs: runs.map((run) => handedRun(run, current.has(run.subscriber))),
+  };
+}
+
+/** Fills a new session with what another node knew of it: the store's cursors, or all that its last node hands over. */
+export function takeOver(session: Session, stored: readonly SessionCursor[], handed: HandedSession | null): void {
+  const { tenant, id } = session.user;
+  const inbox = inboxOf(tenant, id);
+  session.hasLeft = true;
+  for (const { log, epoch, seq, gap, again } of handed?.cursors ?? stored) {
+    const subscriber = session.add(log, epoch, seq);
+    subscriber.gap = gap;
+    subscriber.again = again;
+    subscriber.confirms = log === inbox;
+    // Why: how far the client had got before is not known, but it is not beyond the head.
+    if (again && seq !== fromHistory) subscriber.repeatsTo = Infinity;
+  }
+  session.takeOver(handed === null ? null : runsOf(session, handed.runs));
+}
+
+/** What the client may lack begins there. */
+function lowestPlaces(runs: readonly Run[]): Map<Subscriber, Seq> {
+  const lowest = new Map<Subscriber, Seq>();
+  for (const { subscriber, epoch, from, notice } of runs) {
+    if (epoch !== subscriber.epoch) continue;
+    // Why: what a client was told of a gap is told again only to one who waits for a page.
+    const place = notice?.joined === true ? fromHistory : from;
+    lowest.set(subscriber, Math.min(place, lowest.get(subscriber) ?? subscriber.cursor));
+  }
+  return lowest;
+}
+
+function cursorAt(subscriber: Subscriber, seq: Seq, lowest: Seq): SessionCursor {
+  const { log, epoch } = subscriber;
+  if (lowest === fromHistory) return { log, epoch, seq, gap: subscriber.gap, again: subscriber.again };
+  return { log, epoch, seq, gap: null, again: lowest < subscriber.repeatsTo };
+}
+
+/** Rooms that were closed, whose clients may not know: who comes back asks for the right again, and is told again. */
+function closedRooms(session: Session, runs: readonly Run[]): readonly SessionCursor[] {
+  const closed = new Map<LogId, SessionCursor>();
+  for (const { subscriber, epoch, from, notice } of runs) {
+    const { log, gap } = subscriber;
+    if (notice?.joined !== false || session.find(log) !== undefined) continue;
+    closed.set(log, { log, epoch, seq: from, gap: from === fromHistory ? gap : null, again: true });
+  }
+  return [...closed.values()];
+}
+
+function handedRun({ subscriber, epoch, from, to, page, notice }: Run, current: boolean): HandedRun {
+  const told = notice === undefined ? null : { frame: notice.frame.toString("base64"), joined: notice.joined };
+  return { log: subscriber.log, epoch, from, to, page, current, notice: told };
+}
+
+function runsOf(session: Session, handed: readonly HandedRun[]): readonly Run[] {
+  return handed.map(({ log, epoch, from, to, page, current, notice }) => {
+    const subscriber = (current ? session.find(log) : undefined) ?? new Subscriber(session, log, epoch, to);
+    const run = { subscriber, epoch, from, to, page };
+    if (notice === null) return run;
+    return { ...run, notice: { frame: Buffer.from(notice.frame, "base64"), joined: notice.joined } };
+  });
+}

@@ -1,0 +1,241 @@
+import { RefusalError } from "@parley/protocol";
+import { OutcomeUnknown, type SessionKey, type Store, type StoredSession, StoreUnavailable } from "../store/store.ts";
+import type { Clock } from "./clock.ts";
+import type { Millis } from "./log.ts";
+import type { Session } from "./session.ts";
+import { safeCursors } from "./session-cursors.ts";
+import type { Run } from "./unconfirmed.ts";
+
+export interface SessionKeeperLimits {
+  readonly maxDisconnectionDurationMs: Millis;
+  readonly storeRetryMs: Millis;
+}
+
+const tickMs = 1_000;
+/** A connected session is written at least so often; what is stored lasts twice as much longer, for a store that is away. */
+const refreshMs = 60_000;
+/** Entries after whose arrival it is written before that. */
+const arrivedMax = 500;
+/** Sessions in one write. */
+const batchMax = 1_000;
+/** How long a join or leave waits for a store that is away. */
+const waitMaxMs = 5_000;
+
+interface Waiter {
+  readonly since: Millis;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/**
+ * Keeps in the store what another node needs to go on with a session (REC-2): its rooms, and where its client stands for
+ * certain. One write is in flight; what arrives meanwhile is the next.
+ *
+ * Why not more often: what is stored may be behind, never ahead; a node that takes over from it repeats, and misses nothing.
+ */
+export class SessionKeeper {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #node: string;
+  readonly #limits: SessionKeeperLimits;
+  readonly #onLost: (session: Session) => void;
+  /** For the next write, with those who wait for it. Bounded by the sessions and requests of the node. */
+  readonly #next = new Map<Session, Waiter[]>();
+  /** For the next tick: all of them; and as far as they fit into one write. */
+  readonly #soon = new Set<Session>();
+  readonly #advanced = new Set<Session>();
+  /** Connected ones, in the order of their last writes. */
+  readonly #connected = new Set<Session>();
+  #ended: SessionKey[] = [];
+  #working: Promise<void> | null = null;
+  #stopped = false;
+  #cancelTick: () => void = () => {};
+
+  constructor(parts: {
+    store: Store;
+    clock: Clock;
+    node: string;
+    limits: SessionKeeperLimits;
+    /** Another node has claimed the session. */
+    onLost: (session: Session) => void;
+  }) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#node = parts.node;
+    this.#limits = parts.limits;
+    this.#onLost = parts.onLost;
+  }
+
+  start(): void {
+    this.#cancelTick = this.#clock.after(tickMs, () => {
+      this.#tick();
+      this.start();
+    });
+  }
+
+  /** Writes what waits to be written, once, and then no more. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelTick();
+    for (const session of [...this.#soon, ...this.#advanced]) this.#add(session);
+    await this.#working;
+    await this.#work();
+  }
+
+  /**
+   * Settles when the session is stored as it is now, or is another node's; undefined for one that is not kept. Rejects
+   * with `RefusalError` `store_unavailable` when the store stays away; it is written when the store is back.
+   */
+  keep(session: Session): undefined | Promise<void> {
+    if (!session.kept || session.dropped) return undefined;
+    if (this.#stopped) return Promise.reject(new RefusalError("shutting_down", "this node is stopping; try again"));
+    return new Promise((resolve, reject) => {
+      this.#add(session, { since: this.#clock.monotonic(), resolve, reject });
+      this.#wake();
+    });
+  }
+
+  /** Stores the session within about a second. */
+  keepSoon(session: Session): void {
+    if (session.kept && !session.dropped) this.#soon.add(session);
+  }
+
+  /** These runs have arrived at the session's client. */
+  arrived(session: Session, runs: readonly Run[]): void {
+    if (!session.kept) return;
+    for (const { from, to } of runs) session.arrivedSinceKept += to - from;
+    if (session.arrivedSinceKept >= arrivedMax) this.#advanced.add(session);
+  }
+
+  /** The session is not here any more, and is not written again. */
+  forget(session: Session): void {
+    for (const waiter of this.#next.get(session) ?? []) waiter.resolve();
+    this.#next.delete(session);
+    this.#soon.delete(session);
+    this.#advanced.delete(session);
+    this.#connected.delete(session);
+  }
+
+  /** Nobody may come back to it: what is stored of it goes. */
+  end({ kept, pid, generation, keptAt }: Session): void {
+    if (kept && pid !== null && keptAt >= 0) this.#ended.push({ pid, generation });
+  }
+
+  #tick(): void {
+    for (const session of this.#soon) this.#add(session);
+    this.#soon.clear();
+    this.#addAdvanced();
+    this.#addOldest();
+    if (this.#next.size > 0 || this.#ended.length > 0) this.#wake();
+  }
+
+  #addAdvanced(): void {
+    for (const session of this.#advanced) {
+      if (this.#next.size >= batchMax) return;
+      this.#add(session);
+      this.#advanced.delete(session);
+    }
+  }
+
+  /** Those whose last write is long ago, spread so that a storm of connections does not come again each minute. */
+  #addOldest(): void {
+    const before = this.#clock.monotonic() - refreshMs;
+    let count = Math.max(1, Math.ceil((2 * this.#connected.size * tickMs) / refreshMs));
+    for (const session of this.#connected) {
+      if (count <= 0 || session.keptAt > before) return;
+      this.#add(session);
+      count -= 1;
+    }
+  }
+
+  #add(session: Session, waiter?: Waiter): void {
+    const waiting = this.#next.get(session);
+    if (waiting === undefined) this.#next.set(session, waiter === undefined ? [] : [waiter]);
+    else if (waiter !== undefined) waiting.push(waiter);
+  }
+
+  #wake(): void {
+    if (this.#working !== null || this.#stopped) return;
+    // Why: all that this turn of the event loop read from its sockets goes into one write.
+    this.#working = new Promise((resolve) => this.#clock.immediate(() => resolve(this.#work())));
+  }
+
+  /** Never rejects. */
+  async #work(): Promise<void> {
+    while (this.#next.size > 0 || this.#ended.length > 0) {
+      const batch = this.#takeBatch();
+      const ended = this.#ended.splice(0, batchMax);
+      try {
+        if (batch.size > 0) await this.#write(batch);
+        if (ended.length > 0) await this.#store.endSessions(ended);
+      } catch (error) {
+        this.#giveBack(batch, error);
+        if (this.#stopped) break;
+        await new Promise<void>((resolve) => this.#clock.after(this.#limits.storeRetryMs, resolve));
+      }
+    }
+    this.#working = null;
+  }
+
+  #takeBatch(): Map<Session, Waiter[]> {
+    const batch = new Map<Session, Waiter[]>();
+    for (const [session, waiters] of this.#next) {
+      if (batch.size >= batchMax) break;
+      batch.set(session, waiters);
+      this.#next.delete(session);
+    }
+    return batch;
+  }
+
+  async #write(batch: ReadonlyMap<Session, readonly Waiter[]>): Promise<void> {
+    const sessions = [...batch.keys()];
+    const sentAt = this.#clock.monotonic();
+    const results = await this.#store.putSessions(
+      sessions.map((session) => {
+        session.keptAt = sentAt;
+        session.arrivedSinceKept = 0;
+        return this.#stored(session);
+      }),
+    );
+    for (const [index, session] of sessions.entries()) {
+      this.#connected.delete(session);
+      if (session.connection !== null) this.#connected.add(session);
+      if (results[index] === false && !session.dropped) this.#onLost(session);
+      for (const { resolve } of batch.get(session) ?? []) resolve();
+    }
+  }
+
+  #stored(session: Session): StoredSession {
+    const { pid, generation, id, user, connection } = session;
+    return {
+      pid: pid ?? "",
+      generation,
+      id,
+      tenant: user.tenant,
+      userId: user.id,
+      owner: this.#node,
+      keepMs: this.#limits.maxDisconnectionDurationMs + (connection === null ? 0 : 2 * refreshMs),
+      cursors: safeCursors(session),
+    };
+  }
+
+  /** What could not be written is written later, unless it never can be. Those who have waited too long are told. */
+  #giveBack(batch: ReadonlyMap<Session, readonly Waiter[]>, error: unknown): void {
+    const before = this.#clock.monotonic() - waitMaxMs;
+    const mayPass = !this.#stopped && (error instanceof StoreUnavailable || error instanceof OutcomeUnknown);
+    for (const [session, waiters] of batch) {
+      if (mayPass && !session.dropped) this.#add(session);
+      for (const waiter of waiters) {
+        if (session.dropped) waiter.resolve();
+        else if (mayPass && waiter.since > before) this.#add(session, waiter);
+        else waiter.reject(refusalOf(error));
+      }
+    }
+  }
+}
+
+function refusalOf(error: unknown): Error {
+  if (error instanceof StoreUnavailable || error instanceof OutcomeUnknown)
+    return new RefusalError("store_unavailable", "the store takes no writes at the moment; try again", 1_000);
+  return error instanceof Error ? error : new Error("the store refused sessions", { cause: error });
+}
