@@ -7,7 +7,9 @@ import { parseArgs } from "node:util";
 import { allowOpenFiles } from "./machine/pin.ts";
 import type { RunReport } from "./run-report.ts";
 import { serverKind } from "./servers/all.ts";
+import type { ServerKind } from "./servers/server.ts";
 import { workloadsCalled } from "./workloads/all.ts";
+import type { Workload } from "./workloads/workload.ts";
 
 const tmpfsType = 0x01021994;
 
@@ -31,20 +33,33 @@ mkdirSync(directory, { recursive: true });
 try {
   if (kind.durable && statfsSync(directory).type === tmpfsType)
     throw new Error(`${directory} is in memory: its fsync would cost nothing`);
+  const missing = kind.missing() ?? tooFewNodes(workload, kind);
+  console.log(JSON.stringify(missing === undefined ? await measured(workload, kind) : absent(workload, kind, missing)));
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
+
+function tooFewNodes({ nodes }: Workload, { nodesMax }: ServerKind): string | undefined {
+  return nodes > nodesMax ? `it knows no other node, and the workload has ${nodes}` : undefined;
+}
+
+async function measured(chosen: Workload, peer: ServerKind): Promise<RunReport> {
+  const { name, nodes, raiseRateLimits } = chosen;
   const secret = randomBytes(32).toString("hex");
-  await using server = await kind.start({ cores, secret, directory, raiseRateLimits: workload.raiseRateLimits });
-  const figures = await workload.run({ kind, server, secret, scale });
+  await using server = await peer.start({ cores, secret, directory, raiseRateLimits, nodes });
+  const figures = await chosen.run({ kind: peer, server, secret, scale });
   const { command, versions, settings } = server;
-  const report: RunReport = {
-    workload: workload.name,
-    server: kind.name,
+  return {
+    workload: name,
+    server: peer.name,
     command,
     cores,
     versions,
     settings: [...settings],
     figures: [...figures],
   };
-  console.log(JSON.stringify(report));
-} finally {
-  rmSync(directory, { recursive: true, force: true });
+}
+
+function absent({ name }: Workload, { name: server }: ServerKind, missing: string): RunReport {
+  return { workload: name, server, command: "", cores, versions: {}, settings: [], figures: [], missing };
 }

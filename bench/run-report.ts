@@ -11,6 +11,8 @@ export const runReportSchema = z.object({
   cores: z.string(),
   versions: z.record(z.string(), z.string()),
   settings: z.array(z.string()),
+  /** Why the server could not be run here; there are no figures then. */
+  missing: z.string().optional(),
   figures: z.array(
     z.object({
       metric: z.string(),

@@ -1,9 +1,10 @@
 // The bench: runs workloads on Parley and its peers, alternating, and prints medians, spread and ratios.
-// usage: node bench/run.ts [--workload NAME] [--servers A,B] [--runs N] [--json FILE] [--short] [--show-refused] [--server-cores LIST]
+// usage: node bench/run.ts [--workload NAME] [--servers A,B] [--runs N] [--json FILE] [--short] [--show-refused] [--server-cores LIST] [--parley DIRECTORY]
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
+import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { generatorCore, pinned } from "./machine/pin.ts";
@@ -24,6 +25,7 @@ const { values: options } = parseArgs({
     short: { type: "boolean", default: false },
     "show-refused": { type: "boolean", default: false },
     "server-cores": { type: "string" },
+    parley: { type: "string" },
   },
 });
 const runs = Number(options.runs ?? (options.short ? 1 : 3));
@@ -54,8 +56,10 @@ async function measure(workload: Workload): Promise<readonly Row[]> {
   const reports: RunReport[] = [];
   for (let round = 0; round < rounds; round += 1) {
     // Alternating, so that neither a machine that warms up nor a disk that fills favours one.
-    for (const server of round % 2 === 0 ? servers : servers.toReversed())
+    for (const server of round % 2 === 0 ? servers : servers.toReversed()) {
+      if (reports.some((report) => report.server === server && report.missing !== undefined)) continue;
       reports.push(await repeated(workload, server));
+    }
   }
   const ordered = servers.flatMap((server) => reports.filter((report) => report.server === server));
   const rows = summarize(ordered);
@@ -89,7 +93,11 @@ async function run(workload: Workload, server: string): Promise<RunReport> {
   const [program = "", ...rest] = pinned(generatorCore, [process.execPath, runOne, ...choice, ...flags]);
   const child = spawn(program, rest, {
     stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, BENCH_ROOT: String(process.pid) },
+    env: {
+      ...process.env,
+      BENCH_ROOT: String(process.pid),
+      ...(options.parley === undefined ? {} : { BENCH_PARLEY: `${path.resolve(options.parley)}/` }),
+    },
   });
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -103,9 +111,13 @@ async function run(workload: Workload, server: string): Promise<RunReport> {
 
 function printCircumstances(reports: readonly RunReport[], rows: readonly Row[]): void {
   const seen = new Set<string>();
-  for (const { server, command, cores, versions, settings } of reports) {
+  for (const { server, command, cores, versions, settings, missing } of reports) {
     if (seen.has(server)) continue;
     seen.add(server);
+    if (missing !== undefined) {
+      console.log(`  ${server} is missing: ${missing}`);
+      continue;
+    }
     const listed = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
     console.log(`  ${server}: ${serverKind(server).title}`);
     console.log(`    ${[...listed, `server on core ${cores}, generator on core ${generatorCore}`].join(", ")}`);

@@ -1,10 +1,10 @@
-import { parley } from "./parley.ts";
+import { parley, parleyCluster } from "./parley.ts";
+import { peerKinds } from "./peers.ts";
 import type { ServerKind } from "./server.ts";
 import { sink } from "./sink.ts";
-import { socketio, socketioSqlite } from "./socketio.ts";
 
 /** In the order of the tables. */
-export const serverKinds: readonly ServerKind[] = [parley, socketio, socketioSqlite, sink];
+export const serverKinds: readonly ServerKind[] = [parley, parleyCluster, ...peerKinds, sink];
 
 export function serverKind(name: string): ServerKind {
   const kind = serverKinds.find((candidate) => candidate.name === name);

@@ -1,13 +1,15 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { findFreePort } from "../../test/support/free-port.ts";
 import { parseHistogram } from "./metrics.ts";
+import { answering, nodeOf, Nodes } from "./nodes.ts";
 import { ServerProcess } from "./process.ts";
 import type { RunningServer, ServerKind, ServerOptions } from "./server.ts";
+import { type Service, type Services, startServices } from "./services.ts";
 
-const root = fileURLToPath(new URL("../../", import.meta.url));
+/** The checkout whose Parley is run: this one, or another to compare with. */
+const root = process.env["BENCH_PARLEY"] ?? fileURLToPath(new URL("../../", import.meta.url));
 const host = "127.0.0.1";
 
 // Why: one connection plays thousands of users who send as fast as they can, which is what rate limits refuse.
@@ -19,21 +21,90 @@ const raisedLimits: Readonly<Record<string, string>> = {
 };
 const roomsAtOnce = 16;
 const readyTimeoutMs = 20_000;
+const storeVariable = "PARLEY_STORE_URL";
+const busVariable = "PARLEY_BUS_URL";
 
 export const parley: ServerKind = {
   name: "parley",
   title: "Parley, one node on SQLite with fsync, JWT, access checks, history",
   sequenced: true,
   durable: true,
-  start,
+  comesBack: "positions",
+  nodesMax: 1,
+  missing: () => undefined,
+  start: (options) => start(options, []),
 };
 
-async function start({ cores, secret, directory, raiseRateLimits }: ServerOptions): Promise<RunningServer> {
+export const parleyCluster: ServerKind = {
+  name: "parley-cluster",
+  title: "Parley on Postgres (fsync) and Redis, JWT, access checks, history",
+  sequenced: true,
+  durable: true,
+  comesBack: "positions",
+  nodesMax: 8,
+  missing: () => {
+    const known = readFileSync(`${root}docs/configuration.md`, "utf8");
+    const lacking = [storeVariable, busVariable].filter((name) => !known.includes(name));
+    return lacking.length === 0 ? undefined : `Parley has no ${lacking.join(" and no ")} yet`;
+  },
+  start: (options) => start(options, ["postgres", "redis"]),
+};
+
+async function start(options: ServerOptions, wanted: readonly Service[]): Promise<RunningServer> {
+  const apiKey = randomBytes(24).toString("base64url");
+  await using starting = new AsyncDisposableStack();
+  const services = starting.use(await startServices(wanted));
+  const internalPorts: number[] = [];
+  const nodes = starting.use(
+    await Nodes.start(options.nodes, async () => {
+      const internalPort = await findFreePort();
+      internalPorts.push(internalPort);
+      return startNode(options, { apiKey, internalPort, services });
+    }),
+  );
+  const started = starting.move();
+  // Ports are noted in the order of starting; nodes are lost from the front, and the last one started is always there.
+  const api = () => `http://${host}:${internalPorts.at(-1)}`;
+  return {
+    host,
+    get port() {
+      return nodes.first.port;
+    },
+    get pid() {
+      return nodes.first.pid;
+    },
+    get nodes() {
+      return nodes.all;
+    },
+    get ended() {
+      return nodes.all.find(({ ended }) => ended !== undefined)?.ended;
+    },
+    command: nodes.first.process.command,
+    versions: { parley: versionOf("packages/server"), ws: versionOf("node_modules/ws") },
+    settings: Object.entries(changedSettings(options)).map(([name, value]) => `${name}=${value}`),
+    memory: () => nodes.first.process.memory(),
+    makeRooms: (names) => makeRooms(api(), apiKey, names),
+    commitTimes: async () => {
+      const response = await fetch(`${api()}/metrics`);
+      return parseHistogram(await response.text(), "parley_store_commit_seconds");
+    },
+    loseFirst: () => nodes.loseFirst(),
+    [Symbol.asyncDispose]: () => started.disposeAsync(),
+  };
+}
+
+interface NodePlan {
+  readonly apiKey: string;
+  readonly internalPort: number;
+  readonly services: Services;
+}
+
+async function startNode(options: ServerOptions, { apiKey, internalPort, services }: NodePlan) {
+  const { cores, secret, directory } = options;
+  const { postgresUrl, redisUrl } = services;
   const dataDirectory = `${directory}/parley`;
   mkdirSync(dataDirectory, { recursive: true });
-  const changed = raiseRateLimits ? raisedLimits : {};
-  const apiKey = randomBytes(24).toString("base64url");
-  const [port, internalPort] = await Promise.all([freePort(), freePort()]);
+  const port = await findFreePort();
   const server = new ServerProcess({
     cores,
     arguments: ["--conditions=parley-source", `${root}packages/server/src/main.ts`, "start"],
@@ -42,44 +113,19 @@ async function start({ cores, secret, directory, raiseRateLimits }: ServerOption
       PARLEY_SERVER_HOST: host,
       PARLEY_SERVER_PORT: String(port),
       PARLEY_INTERNAL_PORT: String(internalPort),
-      PARLEY_STORE_PATH: dataDirectory,
       PARLEY_API_KEYS: apiKey,
-      ...changed,
+      ...(postgresUrl === undefined ? { PARLEY_STORE_PATH: dataDirectory } : { [storeVariable]: postgresUrl }),
+      ...(redisUrl === undefined ? {} : { [busVariable]: redisUrl }),
+      ...changedSettings(options),
     },
     directory,
   });
-  const api = `http://${host}:${internalPort}`;
-  await answering(server, `${api}/health/ready`);
-  return {
-    host,
-    port,
-    pid: server.pid,
-    command: server.command,
-    versions: { parley: versionOf("packages/server"), ws: versionOf("node_modules/ws") },
-    settings: Object.entries(changed).map(([name, value]) => `${name}=${value}`),
-    get ended() {
-      return server.ended;
-    },
-    memory: () => server.memory(),
-    makeRooms: (names) => makeRooms(api, apiKey, names),
-    commitTimes: async () => {
-      const response = await fetch(`${api}/metrics`);
-      return parseHistogram(await response.text(), "parley_store_commit_seconds");
-    },
-    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
-  };
+  await answering(server, `http://${host}:${internalPort}/health/ready`, readyTimeoutMs);
+  return nodeOf(server, port);
 }
 
-async function answering(server: ServerProcess, url: string): Promise<void> {
-  const deadline = performance.now() + readyTimeoutMs;
-  while (performance.now() < deadline && server.ended === undefined) {
-    const response = await fetch(url).catch(() => undefined);
-    if (response?.ok === true) return;
-    await wait(50);
-  }
-  const error = server.complaint(server.ended ?? `not ready within ${readyTimeoutMs} ms`);
-  await server[Symbol.asyncDispose]();
-  throw error;
+function changedSettings({ raiseRateLimits }: ServerOptions): Readonly<Record<string, string>> {
+  return raiseRateLimits ? raisedLimits : {};
 }
 
 async function makeRooms(api: string, apiKey: string, names: readonly string[]): Promise<void> {
@@ -95,18 +141,6 @@ async function makeRoom(api: string, apiKey: string, name: string): Promise<void
     body: JSON.stringify({ access: "public" }),
   });
   if (!response.ok) throw new Error(`room ${name}: ${response.status} ${await response.text()}`);
-}
-
-/** A port that was free a moment ago; the server says at its start if it no longer is. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.on("error", reject);
-    probe.listen(0, host, () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 }
 
 function versionOf(path: string): string {

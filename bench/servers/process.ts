@@ -7,7 +7,9 @@ import { type Cores, pinned } from "../machine/pin.ts";
 
 export interface ProcessPlan {
   readonly cores: Cores;
-  /** Arguments after `node`. */
+  /** Another runtime than this Node; it reports its memory by itself. */
+  readonly runtime?: string;
+  /** Arguments after the runtime. */
   readonly arguments: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   readonly directory: string;
@@ -40,7 +42,9 @@ export class ServerProcess implements AsyncDisposable {
   #ended: string | undefined;
 
   constructor(plan: ProcessPlan) {
-    const command = pinned(plan.cores, [process.execPath, "--expose-gc", "--import", memoryReport, ...plan.arguments]);
+    const runtime = plan.runtime ?? process.execPath;
+    const ownReport = plan.runtime === undefined ? ["--expose-gc", "--import", memoryReport] : [];
+    const command = pinned(plan.cores, [runtime, ...ownReport, ...plan.arguments]);
     this.command = command.join(" ").replaceAll(process.execPath, "node").replaceAll(root, "");
     const [program = "", ...rest] = command;
     const child = spawn(program, rest, {
@@ -121,6 +125,14 @@ export class ServerProcess implements AsyncDisposable {
     const memory = memorySchema.safeParse((await line)["benchMemory"]);
     if (memory.success) return memory.data;
     throw this.complaint("gave no memory figures");
+  }
+
+  /** SIGKILL; its end is no fault of its own then. */
+  async kill(): Promise<void> {
+    if (this.#ended !== undefined) return;
+    const exited = once(this.#child, "exit");
+    this.#child.kill("SIGKILL");
+    await exited;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

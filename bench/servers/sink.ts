@@ -1,4 +1,5 @@
 import { fileURLToPath } from "node:url";
+import { nodeOf, Nodes } from "./nodes.ts";
 import { ServerProcess } from "./process.ts";
 import type { RunningServer, ServerKind } from "./server.ts";
 
@@ -10,23 +11,31 @@ export const sink: ServerKind = {
   title: "ready-made frames, no work",
   sequenced: true,
   durable: false,
+  comesBack: "none",
+  nodesMax: 1,
+  missing: () => undefined,
   start: async ({ cores, directory }): Promise<RunningServer> => {
-    const server = new ServerProcess({ cores, arguments: [script], environment: {}, directory });
-    const port = await server.readyPort();
+    const nodes = await Nodes.start(1, async () => {
+      const server = new ServerProcess({ cores, arguments: [script], environment: {}, directory });
+      return nodeOf(server, await server.readyPort());
+    });
+    const { host, port, pid, process } = nodes.first;
     return {
-      host: "127.0.0.1",
+      host,
       port,
-      pid: server.pid,
-      command: server.command,
+      pid,
+      nodes: nodes.all,
+      command: process.command,
       versions: {},
       settings: [],
       get ended() {
-        return server.ended;
+        return process.ended;
       },
-      memory: () => server.memory(),
+      memory: () => process.memory(),
       makeRooms: () => Promise.resolve(),
       commitTimes: () => Promise.resolve(undefined),
-      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+      loseFirst: () => nodes.loseFirst(),
+      [Symbol.asyncDispose]: () => nodes[Symbol.asyncDispose](),
     };
   },
 };

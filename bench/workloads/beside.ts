@@ -16,6 +16,7 @@ export const beside: Workload = {
   servers: ["parley", "socketio"],
   reference: "socketio",
   serverCores: "0",
+  nodes: 1,
   raiseRateLimits: true,
   openFiles: (scale) => largeMembers(scale) + 500,
   run: async (context) => [...(await alone(context)), ...(await withLargeRoom(context))],

@@ -14,6 +14,7 @@ export const generatorMaximum: Workload = {
   servers: ["sink"],
   reference: "sink",
   serverCores: "0",
+  nodes: 1,
   raiseRateLimits: false,
   openFiles: () => 1_500,
   run: async (context) => [

@@ -12,6 +12,7 @@ const common = {
   servers: ["parley", "socketio"],
   reference: "socketio",
   serverCores: "0",
+  nodes: 1,
   raiseRateLimits: true,
   openFiles: (scale: RunContext["scale"]) => members(scale) + 200,
 } as const;

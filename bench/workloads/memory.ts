@@ -35,6 +35,7 @@ function memoryWorkload(name: string, arrival: Arrival, title: string): Workload
     servers: ["parley", "socketio"],
     reference: "socketio",
     serverCores: "0",
+    nodes: 1,
     raiseRateLimits: false,
     openFiles: (scale) => connections(scale) + 500,
     run: (context) => run(context, arrival),

@@ -14,6 +14,7 @@ export const sends: Workload = {
   reference: "socketio-sqlite",
   // Why both: a store of its own thread is part of what is measured, and the generator leaves most of its core idle.
   serverCores: "0,1",
+  nodes: 1,
   raiseRateLimits: true,
   openFiles: () => connections + 200,
   run: async (context) => [...(await saturated(context)), ...(await steady(context))],

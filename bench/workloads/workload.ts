@@ -31,6 +31,8 @@ export interface Workload {
   readonly servers: readonly string[];
   readonly reference: string;
   readonly serverCores: Cores;
+  /** Nodes of one cluster that the server runs as. */
+  readonly nodes: number;
   readonly raiseRateLimits: boolean;
   /** Files that the server and the generator each hold open. */
   openFiles(scale: Scale): number;
