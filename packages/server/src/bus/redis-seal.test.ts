@@ -1,5 +1,5 @@
 import { createHmac } from "node:crypto";
-import fc from "fast-check";
+import { assert, property, uint8Array } from "fast-check";
 import { expect, test } from "vitest";
 import { logId } from "../core/log.ts";
 import { ByteReader, ByteWriter, GarbageError } from "./redis-bytes.ts";
@@ -48,12 +48,12 @@ test("what a newer version signed is left alone, whatever it holds", () => {
 });
 
 test("bytes of every kind are refused, and nothing is thrown", () => {
-  fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+  assert(
+    property(uint8Array({ maxLength: 200 }), (bytes) => {
       expect(receiver.open(channel, Buffer.from(bytes)).ok).toBe(false);
       // Why signed: so that they reach the parser.
       const opened = receiver.open(channel, signed(Buffer.from([1, ...bytes])));
-      if (!opened.ok) expect(opened.reason).toBe("garbage");
+      expect(["opened", "garbage"]).toContain(opened.ok ? "opened" : opened.reason);
     }),
     { seed: 7, numRuns: 2_000 },
   );
