@@ -268,16 +268,24 @@ describe("[ACC-2] an expired token", () => {
   });
 });
 
+test("[IN-1] a signature with characters that decoding would skip is none", async () => {
+  const token = forge({ sub: "ann", exp: seconds() + 60 });
+  expect(await verify(token)).toMatchObject({ ok: true });
+  for (const stray of ["!", "=", " ", "\n"])
+    expect(await verify(token + stray)).toMatchObject({ ok: false, code: "unauthorized" });
+});
+
 test("verified tokens are remembered, a bounded number of them", async () => {
   const verifier = createTokenVerifier(authConfig({ verifiedTokensMax: 2 }), clock);
   const tokens = ["a", "b", "c"].map((sub) => forge({ sub, exp: seconds() + 60 }));
-  const verifyInTurn = async () => {
+  const verifyInTurn = async (inTurn: readonly string[]) => {
     const results = [];
-    for (const token of tokens.toReversed()) results.unshift(await verifier.verify(token));
+    for (const token of inTurn) results.push(await verifier.verify(token));
     return results;
   };
-  const first = await verifyInTurn();
-  const second = await verifyInTurn();
+  const first = await verifyInTurn(tokens);
+  // The newest first, so that the oldest is the one that is verified anew.
+  const second = (await verifyInTurn(tokens.toReversed())).toReversed();
   expect(second).toEqual(first);
   expect(second.map((result, index) => result === first[index])).toEqual([false, true, true]);
 });
