@@ -268,13 +268,6 @@ describe("[ACC-2] an expired token", () => {
   });
 });
 
-test("[IN-1] a signature with characters that decoding would skip is none", async () => {
-  const token = forge({ sub: "ann", exp: seconds() + 60 });
-  expect(await verify(token)).toMatchObject({ ok: true });
-  for (const stray of ["!", "=", " ", "\n"])
-    expect(await verify(token + stray)).toMatchObject({ ok: false, code: "unauthorized" });
-});
-
 test("verified tokens are remembered, a bounded number of them", async () => {
   const verifier = createTokenVerifier(authConfig({ verifiedTokensMax: 2 }), clock);
   const tokens = ["a", "b", "c"].map((sub) => forge({ sub, exp: seconds() + 60 }));
