@@ -165,7 +165,7 @@ export class SimulatedClient {
   }
 
   typing(room: string): Promise<void> {
-    return this.#inTurn(async (session) => this.node?.rooms.typing(session, room));
+    return this.#inTurn(async (session) => this.node?.signals.typing(session, room));
   }
 
   /** Asks for a page as `room_history` does; its reply is a frame of as many bytes. */

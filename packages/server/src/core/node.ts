@@ -13,12 +13,13 @@ import { eventFrame, textFrame } from "./frame.ts";
 import { Inboxes } from "./inbox.ts";
 import { Leases } from "./leases.ts";
 import { announcementsRoom, controlLog, inboxOf, isRoom, type LogId, roomOf } from "./log.ts";
-import { Presence, type PresenceLimits } from "./presence.ts";
+import { Presence, type PresenceEvents, type PresenceLimits } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
 import { Rooms, type RoomsLimits } from "./rooms.ts";
 import { defaultSequencerLimits, Sequencer, type SequencerLimits } from "./sequencer.ts";
 import type { Session } from "./session.ts";
 import { Sessions, type SessionsLimits } from "./sessions.ts";
+import { Signals } from "./signals.ts";
 import type { Subscriber } from "./subscriber.ts";
 
 export interface NodeLimits extends FeedsLimits, RoomsLimits, SessionsLimits, PresenceLimits, AccessLimits {
@@ -76,6 +77,7 @@ export class ParleyNode {
   readonly access: Access;
   readonly presence: Presence;
   readonly rooms: Rooms;
+  readonly signals: Signals;
   readonly inboxes: Inboxes;
   /** What this node and the others are told of lost rights. */
   readonly control: Control;
@@ -88,7 +90,6 @@ export class ParleyNode {
   readonly #bus: Bus;
   readonly #follower: Follower;
   readonly #recovery: Recovery;
-  readonly #limits: NodeLimits;
   /** Connections that speak for a user outside of any session, by user. */
   readonly #others = new Map<string, Set<Connection>>();
 
@@ -99,16 +100,13 @@ export class ParleyNode {
     this.clock = clock;
     this.store = store;
     this.#bus = bus;
-    this.#limits = limits;
     const confirmation = new Confirmation(clock, bus.alone);
     this.access = new Access(policy, clock, limits, onAccessFailure, () => confirmation.holds);
-    this.presence = new Presence(clock, limits, {
-      onJoined: (log, userId) => this.#tellPresence(log, "user_joined", userId),
-      onLeft: (log, userId) => this.#tellPresence(log, "user_left", userId),
-    });
+    this.leases = new Leases({ store, clock, node: id, alone: bus.alone });
+    this.presence = new Presence({ clock, bus, node: id, leases: this.leases, limits, events: this.#presenceEvents() });
     this.feeds = new Feeds({ store, clock, bus, limits, confirmation, events: this.#feedsEvents() });
     confirmation.onConfirmed = () => this.feeds.flusher.resume();
-    this.leases = new Leases({ store, clock, node: id, alone: bus.alone });
+    this.signals = new Signals({ clock, feeds: this.feeds, bus, confirmation, crowd: limits.presenceListMax });
     this.#follower = new Follower({
       store,
       clock,
@@ -143,9 +141,6 @@ export class ParleyNode {
       alone: bus.alone,
       confirmation,
       keep: (session) => this.#recovery.keeper.keep(session),
-      onTyping: (log, roomId, userId) => {
-        if (!bus.alone) bus.signal(log, { kind: "event", event: "user_typing", roomId, userId });
-      },
     });
     const { sessions, inboxes, rooms } = this;
     this.#recovery = new Recovery({ store, bus, clock, node: id, sessions, inboxes, rooms, limits });
@@ -170,8 +165,14 @@ export class ParleyNode {
       onHint: (hint) => this.feeds.hinted(hint),
       onSignal: (log, signal) => this.#signalled(log, signal),
       onMessage: (message) => this.#recovery.onMessage(message),
-      onDigest: (digest) => this.#follower.onDigest(digest),
-      onState: (state) => this.#follower.onState(state),
+      onDigest: (digest) => {
+        this.presence.onHeard(digest.node);
+        this.#follower.onDigest(digest);
+      },
+      onState: (state) => {
+        this.presence.onState(state);
+        this.#follower.onState(state);
+      },
     });
     this.feeds.start();
     this.sessions.start();
@@ -179,6 +180,7 @@ export class ParleyNode {
     this.leases.start();
     this.#follower.start();
     this.control.start();
+    this.presence.start();
   }
 
   /** Finishes the commits that were taken, then stops; store and bus are the caller's to close. */
@@ -322,18 +324,16 @@ export class ParleyNode {
     ]);
   }
 
-  #tellPresence(log: LogId, event: "user_joined" | "user_left", userId: string): void {
-    // Why a bound: in a room of n users, n arrivals would be n² signals.
-    if (this.presence.in(log).count > this.#limits.presenceListMax) return;
-    const roomId = roomOf(log);
-    this.rooms.signal(log, event, { roomId, userId }, (session) => session.user.id === userId);
-    if (!this.#bus.alone) this.#bus.signal(log, { kind: "event", event, roomId, userId });
+  #presenceEvents(): PresenceEvents {
+    return {
+      onTold: (log, event, userId, except) => this.signals.tell(log, event, userId, except),
+      follow: async (log) => this.feeds.open(log),
+    };
   }
 
   #signalled(log: LogId, signal: Signal): void {
-    if (signal.kind !== "event") return;
-    const { event, roomId, userId } = signal;
-    this.rooms.signal(log, event, { roomId, userId }, () => false);
+    if (signal.kind === "event" && signal.event === "user_typing") this.signals.onTyping(log, signal.userId);
+    else this.presence.onSignal(log, signal);
   }
 
   #feedsEvents() {
@@ -354,8 +354,10 @@ export class ParleyNode {
         else if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
         else this.access.forgetLog(feed.log);
       },
-      onFollowed: () => {},
-      onDropped: () => {},
+      onFollowed: (log: LogId) => {
+        if (isRoom(log)) this.presence.onFollowed(log);
+      },
+      onDropped: (log: LogId) => this.presence.onDropped(log),
       onUnfollowed: (log: LogId) => {
         if (this.inboxes.isInbox(log)) this.inboxes.wake(log);
       },

@@ -53,7 +53,6 @@ export class Rooms {
   readonly pages: HistoryPages;
   readonly #limits: RoomsLimits;
   readonly #keep: (session: Session) => undefined | Promise<void>;
-  readonly #onTyping: (log: LogId, roomId: string, userId: string) => void;
   readonly #alone: boolean;
   readonly #confirmation: Confirmation;
 
@@ -70,8 +69,6 @@ export class Rooms {
     confirmation: Confirmation;
     /** Settles when the session is kept as it is now; undefined: it is. */
     keep: (session: Session) => undefined | Promise<void>;
-    /** Tells the other nodes. */
-    onTyping: (log: LogId, roomId: string, userId: string) => void;
   }) {
     this.#store = parts.store;
     this.#clock = parts.clock;
@@ -82,7 +79,6 @@ export class Rooms {
     this.pages = new HistoryPages(parts.store, parts.limits.historyPageBytesMax);
     this.#limits = parts.limits;
     this.#keep = parts.keep;
-    this.#onTyping = parts.onTyping;
     this.#alone = parts.alone;
     this.#confirmation = parts.confirmation;
   }
@@ -257,24 +253,6 @@ export class Rooms {
     const common = { id: newEntryId(), type: "message", actor: user.id, at: this.#clock.now(), v: 1, data };
     const log = logId(user.tenant, roomId);
     return this.#sequencer.append({ log, ...common, clientId: clientId ?? null, effect: null });
-  }
-
-  /** Tells the others that the user types; the right to send was checked before, and the session must have joined. */
-  typing(session: Session, roomId: string): void {
-    const log = logId(session.user.tenant, roomId);
-    if (session.find(log) === undefined) throw new RefusalError("not_joined", "join the room before typing in it");
-    const { id } = session.user;
-    this.signal(log, "user_typing", { roomId, userId: id }, (other) => other.user.id === id);
-    this.#onTyping(log, roomId, id);
-  }
-
-  /** Tells the others in the room; best effort. */
-  signal(log: LogId, event: string, payload: object, except: (session: Session) => boolean): void {
-    const feed = this.#feeds.get(log);
-    // Why: a signal is best effort, and who lost the right to it may not be known.
-    if (feed === undefined || !this.#confirmation.holds) return;
-    const frame = eventFrame(event, payload);
-    for (const { session } of feed.subscribers) if (!except(session)) session.signal(frame);
   }
 
   /**

@@ -312,9 +312,9 @@ const handlers: Readonly<Record<ClientEventName, Handler>> = {
   }),
 
   typing: on(clientEvents.typing, "typing", ({ options, session }, { roomId }) => {
-    const { rooms } = options.node;
+    const { rooms, signals } = options.node;
     const tell = (): Acknowledgement => {
-      rooms.typing(session, roomId);
+      signals.typing(session, roomId);
       return { ok: true };
     };
     const admitted = rooms.admit(session.user, roomId, "send");
@@ -324,10 +324,11 @@ const handlers: Readonly<Record<ClientEventName, Handler>> = {
 
   presence: on(clientEvents.presence, "presence", ({ options, session }, { roomId }) => {
     const { rooms, presence } = options.node;
-    const look = (): Acknowledgement => ({ ok: true, roomId, ...presence.in(logId(session.user.tenant, roomId)) });
-    const admitted = rooms.admit(session.user, roomId, "read");
-    if (admitted === undefined) return { admitted, done: look() };
-    return inTurn(admitted.then(look));
+    const look = async (): Promise<Acknowledgement> => {
+      await rooms.admit(session.user, roomId, "read");
+      return { ok: true, roomId, ...(await presence.in(logId(session.user.tenant, roomId))) };
+    };
+    return inTurn(look());
   }),
 
   refresh_token: on(clientEvents.refresh_token, "refresh_token", ({ options, session }, { token }) =>

@@ -1,0 +1,56 @@
+import { RefusalError } from "@parley/protocol";
+import type { Bus } from "../bus/bus.ts";
+import type { Clock } from "./clock.ts";
+import type { Confirmation } from "./confirmation.ts";
+import type { Feeds } from "./feeds.ts";
+import { eventFrame } from "./frame.ts";
+import { type LogId, logId, roomOf } from "./log.ts";
+import type { Session } from "./session.ts";
+import { TypingPace } from "./typing-pace.ts";
+
+/** What the users of a room are told beside its entries: who types, comes and goes. Best effort. */
+export class Signals {
+  readonly #feeds: Feeds;
+  readonly #bus: Bus;
+  readonly #confirmation: Confirmation;
+  readonly #typingPace: TypingPace;
+
+  /** `crowd`: in rooms of more users, not everyone who types is told of. */
+  constructor(parts: { clock: Clock; feeds: Feeds; bus: Bus; confirmation: Confirmation; crowd: number }) {
+    this.#feeds = parts.feeds;
+    this.#bus = parts.bus;
+    this.#confirmation = parts.confirmation;
+    this.#typingPace = new TypingPace(parts.clock, parts.crowd);
+  }
+
+  /** Tells the others, on every node, that the user types; the right to send was checked before. Throws `not_joined`. */
+  typing(session: Session, roomId: string): void {
+    const log = logId(session.user.tenant, roomId);
+    if (session.find(log) === undefined) throw new RefusalError("not_joined", "join the room before typing in it");
+    const userId = session.user.id;
+    if (this.onTyping(log, userId) && !this.#bus.alone)
+      this.#bus.signal(log, { kind: "event", event: "user_typing", roomId, userId });
+  }
+
+  /** The user types, here or on another node. False when the room has heard of too many already. */
+  onTyping(log: LogId, userId: string): boolean {
+    const subscribers = this.#feeds.get(log)?.subscribers.length ?? 0;
+    if (!this.#typingPace.take(log, subscribers)) return false;
+    this.tell(log, "user_typing", userId, (otherId) => otherId === userId);
+    return true;
+  }
+
+  /** Tells the room's users on this node of another; `except` are those who know. */
+  tell(
+    log: LogId,
+    event: "user_typing" | "user_joined" | "user_left",
+    userId: string,
+    except: (otherId: string) => boolean,
+  ): void {
+    const feed = this.#feeds.get(log);
+    // Why: who has lost the right to hear it may not be known.
+    if (feed === undefined || !this.#confirmation.holds) return;
+    const frame = eventFrame(event, { roomId: roomOf(log), userId });
+    for (const { session } of feed.subscribers) if (!except(session.user.id)) session.signal(frame);
+  }
+}
