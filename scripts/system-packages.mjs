@@ -9,6 +9,7 @@ const systemPackages = [
   { command: "strace", debianPackage: "strace", needed: true },
   { command: "chromium", debianPackage: "chromium", needed: true },
   { command: "redis-server", debianPackage: "redis-server", needed: true },
+  { command: "openssl", debianPackage: "openssl", needed: true },
   { command: "postgres", debianPackage: "postgresql", needed: true },
   { command: "nginx", debianPackage: "nginx", needed: true },
   { command: "haproxy", debianPackage: "haproxy", needed: true },

@@ -4,6 +4,8 @@ import path from "node:path";
 import type { Server as SocketIoServer } from "socket.io";
 import type { Bus } from "./bus/bus.ts";
 import { localBus } from "./bus/local.ts";
+import { redisBus } from "./bus/redis.ts";
+import { redisSettings } from "./bus/redis-settings.ts";
 import type { RunningNode } from "./commands/command.ts";
 import { readVersion } from "./commands/version.ts";
 import type { Config } from "./config.ts";
@@ -64,15 +66,10 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
   const { log } = options;
   const clock = systemClock;
   const metrics = opening.adopt(createMetrics(readVersion()), (opened) => opened.close());
-  const store = opening.use(
-    await openSqliteStore({
-      folder: path.resolve(config.store.path),
-      clock,
-      onCommit: (seconds, entries) => metrics.storeCommitted(seconds, entries),
-    }),
-  );
-  const bus = opening.use(localBus());
-  const node = createNode(config, options, store, bus);
+  const store = opening.use(await openStore(config, metrics));
+  const id = randomUUID();
+  const bus = opening.use(openBus(id, config, log, metrics));
+  const node = createNode(id, config, options, { store, bus });
   opening.defer(startMaintenance(store, clock, config.clientIdKeepDays));
   opening.defer(() => node.stop());
   await node.start();
@@ -123,10 +120,43 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
   };
 }
 
-function createNode(config: Config, { access, log }: NodeOptions, store: Store, bus: Bus): ParleyNode {
+function openStore({ store }: Config, metrics: Metrics): Promise<Store> {
+  return openSqliteStore({
+    folder: path.resolve(store.path),
+    clock: systemClock,
+    onCommit: (seconds, entries) => metrics.storeCommitted(seconds, entries),
+  });
+}
+
+function openBus(node: string, { bus }: Config, log: Log, metrics: Metrics): Bus {
+  const { url, secret } = bus;
+  if (url.length === 0 || secret === undefined) return localBus();
+  let told = false;
+  return redisBus(redisSettings(node, { ...bus, url, secret }), systemClock, {
+    onDropped: (reason) => metrics.busDropped(reason),
+    onState(state) {
+      metrics.busState(state);
+      if (state === "up") log.info("bus_up");
+      else log.warn("bus_down");
+      told = false;
+    },
+    // Why only the first: while Redis is away, each attempt fails for the same reason.
+    onTrouble(error) {
+      if (!told) log.warn({ error }, "bus_trouble");
+      told = true;
+    },
+  });
+}
+
+function createNode(
+  id: string,
+  config: Config,
+  { access, log }: NodeOptions,
+  { store, bus }: { readonly store: Store; readonly bus: Bus },
+): ParleyNode {
   const openRooms = new Set<LogId>(config.mode === "development" ? [logId(defaultTenant, developmentRoom)] : []);
   return new ParleyNode({
-    id: randomUUID(),
+    id,
     store,
     bus,
     clock: systemClock,

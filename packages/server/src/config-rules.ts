@@ -32,6 +32,7 @@ export function configProblems(config: Config, ownAuthentication: boolean): read
   return [
     ...portProblems(config),
     ...tokenProblems(config),
+    ...busProblems(config),
     ...(config.mode === "development" ? hostProblems(config) : productionProblems(config, ownAuthentication)),
   ];
 }
@@ -69,6 +70,28 @@ function tokenProblems({ auth }: Config): readonly string[] {
     problems.push(
       "auth.algorithms has none that auth.secret can verify: add HS256 to PARLEY_AUTH_ALGORITHMS, or unset PARLEY_AUTH_SECRET",
     );
+  }
+  return problems;
+}
+
+function busProblems({ bus, store, mode }: Config): readonly string[] {
+  if (bus.url.length === 0) return [];
+  const problems: string[] = [];
+  // Why: nodes that do not share a store have nothing to tell each other, and their users would not meet.
+  if (!("url" in store) || store.url === undefined) {
+    problems.push(
+      "bus.url is set, but every node has a store of its own: set PARLEY_STORE_URL to a Postgres that all share, or unset PARLEY_BUS_URL",
+    );
+  }
+  const weakness = bus.secret === undefined ? "is not set" : secretWeakness(bus.secret);
+  if (weakness !== undefined && (bus.secret === undefined || mode === "production")) {
+    problems.push(`bus.secret ${weakness}. All nodes need the same. ${offer("PARLEY_BUS_SECRET")}`);
+  }
+  if (bus.mode === "single" && bus.url.length > 1) {
+    problems.push("bus.url names several servers: set PARLEY_BUS_MODE to sentinel or cluster, or name one");
+  }
+  if (new Set(bus.url.map((url) => new URL(url).protocol)).size > 1) {
+    problems.push("bus.url has redis:// and rediss:// addresses: make all of PARLEY_BUS_URL of one kind");
   }
   return problems;
 }

@@ -42,6 +42,14 @@ function isOrigin(text: string): boolean {
   return text === "*" || (URL.canParse(text) && new URL(text).origin === text);
 }
 
+// Why a path is refused: channels belong to no database, and a number there would promise otherwise.
+function isRedisUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, pathname, search, hash, username, password } = new URL(text);
+  const named = /^rediss?:$/.test(protocol) && hostname !== "" && !/%(?![\da-f]{2})/i.test(username + password);
+  return named && /^\/?0?$/.test(pathname) && search === "" && hash === "";
+}
+
 const serverSection = z.strictObject({
   port: setting(port(3000), "Public port: `/` and `/socket.io/` with all namespaces. 0 takes a free one."),
   host: setting(
@@ -64,6 +72,41 @@ const storeSection = z.strictObject({
   path: setting(
     z.string().min(1).default(".parley"),
     "Folder of the embedded store, relative to the working directory. One running node per folder.",
+  ),
+});
+
+const busSection = z.strictObject({
+  url: setting(
+    z
+      .array(z.string().refine(isRedisUrl, "no address like redis://host:6379 or rediss://user:password@host:6379"))
+      .max(100)
+      .default([]),
+    "Redis 7 or Valkey, by which several nodes tell each other what is new: `redis://host:port`, or `rediss://` for TLS. For Sentinel the sentinels, for Cluster some of its servers, separated by commas. Unset: this node is alone.",
+    { secret: true },
+  ),
+  mode: setting(
+    z.enum(["single", "sentinel", "cluster"]).default("single"),
+    "What `bus.url` names: one Redis, sentinels, or servers of a Redis Cluster.",
+  ),
+  secret: setting(
+    z.string().min(1).optional(),
+    "Signs what nodes tell each other, so that nobody else who can reach Redis can; at least 32 bytes, the same on all nodes. Required with `bus.url`.",
+    { secret: true },
+  ),
+  username: setting(z.string().min(1).optional(), "User at Redis, where the address names none."),
+  password: setting(z.string().min(1).optional(), "Password at Redis, where the address has none.", { secret: true }),
+  sentinelName: setting(z.string().min(1).default("mymaster"), "Name under which the sentinels know the master."),
+  sentinelPassword: setting(z.string().min(1).optional(), "Password at the sentinels.", { secret: true }),
+  tlsCaFile: setting(
+    z.string().min(1).optional(),
+    "File with the certificates (PEM) of those who signed the certificate of Redis. Unset: the well-known ones.",
+  ),
+  prefix: setting(
+    z
+      .string()
+      .regex(/^[\w.:-]{1,64}$/, "has other characters than letters, digits, and . : _ -")
+      .default("parley"),
+    "Begins the name of every channel: two clusters of nodes on one Redis need two.",
   ),
 });
 
@@ -201,6 +244,7 @@ export const configSchema = z.strictObject({
   server: serverSection,
   internal: internalSection,
   store: storeSection,
+  bus: busSection,
   auth: authSection,
   origins: setting(
     z.array(z.string().refine(isOrigin, "no origin like https://app.example.com, nor *")).max(1_000).default([]),

@@ -12,6 +12,10 @@ export interface Metrics {
   /** A client's event was answered. `event`: a name of the contract, or `other`. `outcome`: `ok` or an error code. */
   requested(event: string, outcome: string): void;
   httpAnswered(route: string, status: number): void;
+  /** A message between nodes was not taken, or could not be sent. */
+  busDropped(reason: "garbage" | "forged" | "newer" | "unsent"): void;
+  /** Whether other nodes can be told and heard; not called on a node that is alone. */
+  busState(state: "up" | "down"): void;
   /** Where the figures that are kept elsewhere come from, asked at each reading. */
   follow(source: () => NodeStatistics): void;
   readonly contentType: string;
@@ -48,6 +52,8 @@ export function createMetrics(version: string): Metrics {
   ]);
   const requests = counter("parley_requests_total", "Events of clients, by name and outcome", ["event", "outcome"]);
   const http = counter("parley_http_requests_total", "HTTP requests, by route and status", ["route", "status"]);
+  const busDrops = counter("parley_bus_dropped_total", "Messages between nodes that were lost, by reason", ["reason"]);
+  const busUp = new Gauge({ name: "parley_bus_up", help: "Whether the bus between nodes is up", registers: [] });
   const appended = counter("parley_store_appended_total", "Entries appended by this node", []);
   const build = new Gauge({ name: "parley_build_info", help: "Always 1", labelNames: ["version", "node"], registers });
   build.set({ version, node: process.versions.node }, 1);
@@ -63,6 +69,12 @@ export function createMetrics(version: string): Metrics {
     recovered: (result) => recoveries.inc({ result }),
     requested: (event, outcome) => requests.inc({ event, outcome }),
     httpAnswered: (route, status) => http.inc({ route, status }),
+    busDropped: (reason) => busDrops.inc({ reason }),
+    busState(state) {
+      // Why not before: a node that is alone has no bus that could be down.
+      registry.registerMetric(busUp);
+      busUp.set(state === "up" ? 1 : 0);
+    },
     follow: (source) => registerStatistics(registry, source),
     contentType: registry.contentType,
     text: () => registry.metrics(),
