@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { randomInt } from "node:crypto";
-import { chownSync, existsSync } from "node:fs";
+import { chownSync, existsSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import path from "node:path";
 import { repositoryRoot, spawnProgram, type TestProcess } from "./process.ts";
@@ -190,11 +190,8 @@ function isTaken(port: number): Promise<boolean> {
 }
 
 function childrenOf(pid: number): readonly number[] {
-  const listed = execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" });
-  return listed.split("\n").flatMap((line) => {
-    const [child, parent] = line.trim().split(/\s+/).map(Number);
-    return child !== undefined && parent === pid ? [child] : [];
-  });
+  const listed = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  return listed === "" ? [] : listed.split(" ").map(Number);
 }
 
 function killQuietly(pid: number): void {

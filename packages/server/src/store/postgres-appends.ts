@@ -146,10 +146,12 @@ export class Appends {
       kept(({ data }) => data, ""),
       judged.map(({ refusal }) => refusal),
       changed.map(({ log }) => log),
+      changed.map(({ life }) => life),
       changed.map(({ seq }) => seq),
       changed.map(({ data }) => data),
       changed.map(({ editedBy }) => editedBy),
       emptied.map(({ log }) => log),
+      emptied.map(({ life }) => life),
       emptied.map(({ seq }) => seq),
       members.map(({ log }) => log),
       members.map(({ userId }) => userId),
@@ -206,6 +208,6 @@ const statements = {
   beginBatch: { name: "begin_batch", text: "SELECT begin_batch($1, $2, $3, $4, $5, $6, $7) AS begun" },
   appendBatch: {
     name: "append_batch",
-    text: `SELECT generation, batch_key, heads, results FROM append_batch(${Array.from({ length: 27 }, (_, index) => `$${index + 1}`).join(", ")})`,
+    text: `SELECT generation, batch_key, heads, results FROM append_batch(${Array.from({ length: 29 }, (_, index) => `$${index + 1}`).join(", ")})`,
   },
 } as const satisfies Record<string, Statement>;

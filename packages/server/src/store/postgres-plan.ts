@@ -16,8 +16,8 @@ export interface Judged {
 
 /** What a batch does besides its inserts; each place, and each member, at most once. */
 export interface Effects {
-  readonly changed: readonly { log: LogId; seq: Seq; data: string; editedBy: Seq | null }[];
-  readonly emptied: readonly { log: LogId; seq: Seq }[];
+  readonly changed: readonly { log: LogId; life: number; seq: Seq; data: string; editedBy: Seq | null }[];
+  readonly emptied: readonly { log: LogId; life: number; seq: Seq }[];
   readonly members: readonly { log: LogId; userId: string; role: string | null }[];
 }
 
@@ -25,8 +25,8 @@ export const noEffects: Effects = { changed: [], emptied: [], members: [] };
 
 /** What the database's `begin_batch` tells of locked logs. */
 export const batchBegunSchema = z.object({
-  /** log, head, floor */
-  logs: z.array(z.tuple([z.string(), z.int(), z.int()])),
+  /** log, life, head, floor */
+  logs: z.array(z.tuple([z.string(), z.int(), z.int(), z.int()])),
   /** log, seq, type, actor, data, edited by */
   targets: z.array(z.tuple([z.string(), z.int(), z.string(), z.string(), z.string(), z.int().nullable()])),
   /** log, digest */
@@ -44,6 +44,7 @@ interface Target {
 }
 
 interface PlannedLog {
+  readonly life: number;
   head: Seq;
   readonly floor: Seq;
   readonly known: Set<string>;
@@ -79,8 +80,9 @@ export function planEffects(
 
 function plannedLogs({ logs, targets, known }: BatchBegun): Map<string, PlannedLog> {
   const planned = new Map<string, PlannedLog>();
-  for (const [name, head, floor] of logs) {
+  for (const [name, life, head, floor] of logs) {
     planned.set(name, {
+      life,
       head,
       floor,
       known: new Set(),
@@ -139,9 +141,11 @@ function empty(log: PlannedLog, seq: Seq): void {
 
 function changesOf(logs: ReadonlyMap<string, PlannedLog>): Pick<Effects, "changed" | "emptied"> {
   return {
-    changed: [...logs].flatMap(([name, { changed }]) =>
-      [...changed].map(([seq, { data, editedBy }]) => ({ log: readLogId(name), seq, data, editedBy })),
+    changed: [...logs].flatMap(([name, { life, changed }]) =>
+      [...changed].map(([seq, { data, editedBy }]) => ({ log: readLogId(name), life, seq, data, editedBy })),
     ),
-    emptied: [...logs].flatMap(([name, { emptied }]) => [...emptied].map((seq) => ({ log: readLogId(name), seq }))),
+    emptied: [...logs].flatMap(([name, { life, emptied }]) =>
+      [...emptied].map((seq) => ({ log: readLogId(name), life, seq })),
+    ),
   };
 }

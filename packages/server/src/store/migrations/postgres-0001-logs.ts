@@ -168,7 +168,7 @@ BEGIN
   PERFORM lock_batch(p_node, p_names, p_seed);
   RETURN (SELECT json_build_object(
     'logs', (
-      SELECT coalesce(json_agg(json_build_array(l.name, l.head, l.floor)), '[]')
+      SELECT coalesce(json_agg(json_build_array(l.name, l.life, l.head, l.floor)), '[]')
       FROM unnest(p_names) AS given (name) JOIN log l ON l.name = given.name),
     'targets', (
       SELECT coalesce(json_agg(json_build_array(e.log, e.seq, e.type, e.actor, e.data, e.edited_by)), '[]')
@@ -179,7 +179,8 @@ BEGIN
       SELECT coalesce(json_agg(json_build_array(k.log, k.digest)), '[]')
       FROM unnest(p_digest_logs, p_digests) AS given (log, digest)
       JOIN log l ON l.name = given.log
-      JOIN client_key k ON k.log = l.name AND k.life = l.life AND k.digest = given.digest)
+      CROSS JOIN LATERAL (
+        SELECT * FROM client_key WHERE log = l.name AND life = l.life AND digest = given.digest LIMIT 1) k)
   ));
 END $$;
 
@@ -188,8 +189,8 @@ CREATE FUNCTION append_batch(
   p_node text, p_n bigint, p_written_at bigint, p_batch_key text, p_cluster text, p_seed bigint,
   p_names text[], p_log text[], p_id text[], p_type text[], p_actor text[], p_at bigint[], p_v bigint[],
   p_client_id text[], p_digest text[], p_body text[], p_data text[], p_refusal text[],
-  p_changed_log text[], p_changed_seq bigint[], p_changed_data text[], p_changed_by bigint[],
-  p_emptied_log text[], p_emptied_seq bigint[],
+  p_changed_log text[], p_changed_life bigint[], p_changed_seq bigint[], p_changed_data text[], p_changed_by bigint[],
+  p_emptied_log text[], p_emptied_life bigint[], p_emptied_seq bigint[],
   p_member_log text[], p_member_user text[], p_member_role text[]
 ) RETURNS SETOF journal LANGUAGE plpgsql AS $$
 DECLARE
@@ -211,7 +212,10 @@ BEGIN
         OR row_number() OVER (PARTITION BY given.log, given.digest ORDER BY place) = 1) AS fresh
     FROM given
     LEFT JOIN log l ON l.name = given.log AND given.refusal IS NULL
-    LEFT JOIN client_key k ON k.log = given.log AND k.life = l.life AND k.digest = given.digest
+    -- Why lateral, with a limit: a plan made while the table is small must look all three columns up nevertheless.
+    LEFT JOIN LATERAL (
+      SELECT * FROM client_key WHERE log = l.name AND life = l.life AND digest = given.digest LIMIT 1
+    ) AS k ON true
   ), placed AS (
     SELECT judged.*, CASE WHEN fresh THEN head + count(*) FILTER (WHERE fresh) OVER (PARTITION BY log ORDER BY place) END AS seq
     FROM judged
@@ -253,17 +257,17 @@ BEGIN
 
   IF cardinality(p_changed_log) > 0 THEN
     UPDATE message SET data = changed.data, edited_by = changed.edited_by
-    FROM unnest(p_changed_log, p_changed_seq, p_changed_data, p_changed_by) AS changed (log, seq, data, edited_by)
-    JOIN log l ON l.name = changed.log
-    WHERE message.log = l.name AND message.life = l.life AND message.seq = changed.seq;
+    FROM unnest(p_changed_log, p_changed_life, p_changed_seq, p_changed_data, p_changed_by)
+      AS changed (log, life, seq, data, edited_by)
+    WHERE message.log = changed.log AND message.life = changed.life AND message.seq = changed.seq;
   END IF;
   IF cardinality(p_emptied_log) > 0 THEN
     UPDATE other_entry SET type = 'erased', actor = '', client_id = NULL, data = '{}'
-    FROM unnest(p_emptied_log, p_emptied_seq) AS emptied (log, seq) JOIN log l ON l.name = emptied.log
-    WHERE other_entry.log = l.name AND other_entry.life = l.life AND other_entry.seq = emptied.seq;
+    FROM unnest(p_emptied_log, p_emptied_life, p_emptied_seq) AS emptied (log, life, seq)
+    WHERE other_entry.log = emptied.log AND other_entry.life = emptied.life AND other_entry.seq = emptied.seq;
     WITH gone AS (
-      DELETE FROM message USING unnest(p_emptied_log, p_emptied_seq) AS emptied (log, seq) JOIN log l ON l.name = emptied.log
-      WHERE message.log = l.name AND message.life = l.life AND message.seq = emptied.seq
+      DELETE FROM message USING unnest(p_emptied_log, p_emptied_life, p_emptied_seq) AS emptied (log, life, seq)
+      WHERE message.log = emptied.log AND message.life = emptied.life AND message.seq = emptied.seq
       RETURNING message.*
     )
     INSERT INTO other_entry (log, life, seq, id, type, actor, at, v, client_id, data)
