@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { SimulatedClient } from "../../../../test/support/simulated-client.ts";
 import { World, type WorldOptions } from "../../../../test/support/simulation.ts";
 import type { ParleyNode } from "./node.ts";
+import { createOperations } from "./server-api.ts";
 
 const hintlessMs = 2_000;
 const busDownMs = 300;
@@ -138,4 +139,18 @@ test("[FEED-3] what is written to rooms that nobody follows here costs a node no
   expect(heads() - headsBefore).toBeLessThanOrEqual(idle + 2);
   expect(home.feeds.size).toBe(feeds);
   expect(home.counts.deliveredTotal).toBe(0);
+});
+
+test("[FEED-2] a notification of another node is there by its hint, also to who had none before", async () => {
+  const { world, sender, reader } = await createCluster();
+  const notify = (number: number) =>
+    world.until(createOperations(sender).notifyUser({ userId: "reader", event: "notice", data: { number } }));
+  for (const number of [1, 2]) {
+    await notify(number);
+    const committedAt = world.clock.now();
+    await world.clock.advance(10_000);
+    const found = reader.transcript.deliveries.filter(({ room }) => room === "@user:reader").at(-1);
+    expect(found?.seq).toBe(number);
+    expect((found?.at ?? Number.POSITIVE_INFINITY) - committedAt).toBeLessThanOrEqual(2 * storeMs);
+  }
 });

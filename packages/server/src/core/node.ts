@@ -380,6 +380,9 @@ export class ParleyNode {
 
   #sessionsEvents() {
     return {
+      // Why not with a feed: an inbox has one only once there is something in it, of which a hint is to tell.
+      onUserCame: ({ tenant, id }: User) => this.#bus.follow(inboxOf(tenant, id)),
+      onUserGone: ({ tenant, id }: User) => this.#bus.unfollow(inboxOf(tenant, id)),
       onDetached: (session: Session) => this.#recovery.keeper.keepSoon(session),
       onDropped: (session: Session) => {
         this.rooms.end(session);

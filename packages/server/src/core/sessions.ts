@@ -14,6 +14,9 @@ export interface SessionsLimits {
 }
 
 export interface SessionsEvents {
+  /** A user has a session here from now on, with a connection or waiting for one; until `onUserGone`. */
+  onUserCame(user: User): void;
+  onUserGone(user: User): void;
   onDetached(session: Session): void;
   /** The session is not here any more. */
   onDropped(session: Session): void;
@@ -110,8 +113,12 @@ export class Sessions {
     if (session.pid !== null) this.#byPid.set(session.pid, session);
     const key = userKey(identity.user.tenant, identity.user.id);
     const others = this.#byUser.get(key);
-    if (others === undefined) this.#byUser.set(key, [session]);
-    else others.push(session);
+    if (others !== undefined) {
+      others.push(session);
+      return session;
+    }
+    this.#byUser.set(key, [session]);
+    this.#events.onUserCame(identity.user);
     return session;
   }
 
@@ -170,8 +177,8 @@ export class Sessions {
     if (session.pid !== null && this.#byPid.get(session.pid) === session) this.#byPid.delete(session.pid);
     const key = userKey(session.user.tenant, session.user.id);
     const others = this.#byUser.get(key)?.filter((other) => other !== session) ?? [];
-    if (others.length === 0) this.#byUser.delete(key);
-    else this.#byUser.set(key, others);
+    if (others.length > 0) this.#byUser.set(key, others);
+    else if (this.#byUser.delete(key)) this.#events.onUserGone(session.user);
     this.#events.onDropped(session);
   }
 
