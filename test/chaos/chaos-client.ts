@@ -31,6 +31,10 @@ export class Journal {
   readonly acknowledged: Acknowledged[] = [];
   /** Refusals that no client should meet under this load, by code. */
   readonly refused: string[] = [];
+  /** Entries that came again after a recovery, which a client that leaves it to the server must expect (REC-2). */
+  repeatsExpected = 0;
+  /** Times that it came back as another socket, though it might have recovered. */
+  unrecovered = 0;
   readonly #rooms = new Map<string, { transcript: Transcript; textOf: Map<number, string> }>();
 
   constructor(rooms: readonly string[]) {

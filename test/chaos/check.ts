@@ -2,6 +2,8 @@ import type { Entry } from "../../packages/server/src/core/log.ts";
 import { systemClock } from "../../packages/server/src/core/clock.ts";
 import { defaultTenant, logId } from "../../packages/server/src/core/log.ts";
 import { openSqliteStore } from "../../packages/server/src/store/sqlite.ts";
+import { openPostgresStore } from "../../packages/server/src/store/postgres.ts";
+import type { Store } from "../../packages/server/src/store/store.ts";
 import type { ChaosClient } from "./chaos-client.ts";
 
 /** What the checker counted; everything but `acknowledged` and `delivered` must be 0. */
@@ -25,12 +27,19 @@ export interface Verdict {
 const pageEntries = 500;
 const pageBytes = 1_048_576;
 
-/** The whole log of each room, as it lies on disk. No node may run on the folder. */
-export async function readLogs(
-  folder: string,
-  rooms: readonly string[],
-): Promise<ReadonlyMap<string, readonly Entry[]>> {
+/** As it lies on disk. No node may run on the folder. */
+export async function readSqliteLogs(folder: string, rooms: readonly string[]) {
   await using store = await openSqliteStore({ folder, clock: systemClock });
+  return await readLogs(store, rooms);
+}
+
+export async function readPostgresLogs(url: string, rooms: readonly string[]) {
+  await using store = await openPostgresStore({ url, clock: systemClock });
+  return await readLogs(store, rooms);
+}
+
+/** The whole log of each room. */
+export async function readLogs(store: Store, rooms: readonly string[]): Promise<ReadonlyMap<string, readonly Entry[]>> {
   const logs = new Map<string, readonly Entry[]>();
   for (const room of rooms) {
     const entries: Entry[] = [];

@@ -2,8 +2,12 @@
 //
 // - `npm run chaos -- --kills 100 --seed 1`: kills a node under load, again and again, and checks that nothing
 //   acknowledged was lost, repeated or reordered.
+// - `npm run chaos -- --minutes 20 --seed 1`: all kinds of faults strike three nodes, Postgres and Redis behind nginx,
+//   under load; the same is checked. `--faults A,B` chooses among them.
 // - `npm run chaos -- --slow-readers --seconds 120`: a busy room with one reader that is slow and two that stop.
 import { parseArgs } from "node:util";
+import type { Verdict } from "./check.ts";
+import { runClusterChaos } from "./cluster.ts";
 import { type KillsReport, runKills } from "./kills.ts";
 import { describeMemory, raisedRates, runSlowReaders, type SlowReadersReport } from "./slow-readers.ts";
 
@@ -15,12 +19,19 @@ const { values } = parseArgs({
     "sends-per-second": { type: "string", default: "10" },
     /** Clients come back at once instead of as their defaults say. */
     "at-once": { type: "boolean", default: false },
+    minutes: { type: "string" },
+    nodes: { type: "string", default: "3" },
+    faults: { type: "string" },
     "slow-readers": { type: "boolean", default: false },
     seconds: { type: "string", default: "120" },
   },
 });
 
-const asPromised = values["slow-readers"] ? await slowReaders(Number(values.seconds)) : await kills();
+const asPromised = values["slow-readers"]
+  ? await slowReaders(Number(values.seconds))
+  : values.minutes === undefined
+    ? await kills()
+    : await cluster(Number(values.minutes));
 process.exitCode = asPromised ? 0 : 1;
 
 async function kills(): Promise<boolean> {
@@ -40,6 +51,34 @@ async function kills(): Promise<boolean> {
       `the server with its defaults, and the clients${values["at-once"] ? ", but for reconnecting at once" : ""}`,
   );
   return printKills(await runKills(options));
+}
+
+async function cluster(minutes: number): Promise<boolean> {
+  const options = {
+    seconds: minutes * 60,
+    seed: Number(values.seed),
+    nodes: Number(values.nodes),
+    clients: Number(values.clients),
+    sendsPerSecond: Number(values["sends-per-second"]),
+    calmMsMax: 6_000,
+    pace: 1,
+    reconnecting: values["at-once"] ? ("at_once" as const) : ("as_by_default" as const),
+    ...(values.faults === undefined ? {} : { only: values.faults.split(",") }),
+    print: (line: string) => console.log(line),
+  };
+  console.log(
+    `${minutes} minutes of faults, seed ${options.seed}; ${options.clients} clients with ${options.sendsPerSecond} messages/s each in 3 rooms, ` +
+      `${options.nodes} nodes behind nginx, one Postgres, one Redis`,
+  );
+  const { verdict, recoverySeconds, refused, unrecovered, repeatsExpected } = await runClusterChaos(options);
+  console.log("");
+  console.log("seconds from the end of a fault until a client has everything   median     p99     max  of");
+  for (const [name, seconds] of recoverySeconds) console.log(`${name.padEnd(63)}${row(seconds)}`);
+  console.log("");
+  console.log(
+    `recoveries as another socket: ${unrecovered}; entries that came again after a recovery, as may be: ${repeatsExpected}`,
+  );
+  return printVerdict(verdict, refused);
 }
 
 async function slowReaders(seconds: number): Promise<boolean> {
@@ -87,7 +126,6 @@ function printSlowReaders(report: SlowReadersReport): boolean {
 
 function printKills(report: KillsReport): boolean {
   const { verdict, readySeconds, clientSeconds, completeSeconds, connectedSeconds, refused } = report;
-  const { acknowledged, delivered, lost, repeated, outOfOrder, unexplained, toldGaps, findings } = verdict;
   console.log("");
   console.log("seconds                                              median     p99     max  of");
   console.log(`kill -9 until the server is ready again            ${row(readySeconds)}  kills`);
@@ -96,6 +134,11 @@ function printKills(report: KillsReport): boolean {
   console.log(
     `kill -9 until every client has everything          ${row(completeSeconds)}  kills not followed by the next at once`,
   );
+  return printVerdict(verdict, refused);
+}
+
+function printVerdict(verdict: Verdict, refused: readonly string[]): boolean {
+  const { acknowledged, delivered, lost, repeated, outOfOrder, unexplained, toldGaps, findings } = verdict;
   console.log("");
   console.log("acknowledged  delivered  lost  repeated  out of order  unexplained gaps  told gaps  refusals");
   const columns = [

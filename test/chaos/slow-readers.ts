@@ -139,7 +139,8 @@ export async function runSlowReaders(options: SlowReadersOptions): Promise<SlowR
       environment: { NODE_OPTIONS: `--import ${controls}`, ...raisedRates, ...options.environment },
     }),
   );
-  for (const roomId of [room, "warm-up", "warm-up-missed"]) await server.api("PUT", `/rooms/${roomId}`, { access: "public" });
+  for (const roomId of [room, "warm-up", "warm-up-missed"])
+    await server.api("PUT", `/rooms/${roomId}`, { access: "public" });
   const start = async (name: string): Promise<Reader> => opening.use(await Reader.start(server, name));
   const others = [await start("reader-0"), await start("reader-1"), await start("reader-2")];
   const load = await startLoad(server, options, opening);

@@ -3,8 +3,11 @@ import { io, type Socket } from "socket.io-client";
 import { type Position, type StockTransport, transportOptions } from "../support/stock-client.ts";
 import { type ChaosClient, Journal, type Reconnecting } from "./chaos-client.ts";
 
-/** How a page that uses the stock client presents what it has: as it connects, or as it joins. */
-export type Presenting = "auth.resume" | "join_room";
+/**
+ * How a page that uses the stock client presents what it has: as it connects, or as it joins; or not at all, because it
+ * leaves that to connection state recovery.
+ */
+export type Presenting = "auth.resume" | "join_room" | "recovery";
 
 interface Waiting {
   readonly room: string;
@@ -35,6 +38,7 @@ export class StockChaosClient implements ChaosClient {
   readonly #positions: Record<string, Position> = {};
   readonly #following = new Set<string>();
   #waiting: Waiting[] = [];
+  #welcomes = 0;
 
   constructor(options: {
     userId: string;
@@ -100,7 +104,10 @@ export class StockChaosClient implements ChaosClient {
       this.journal.page(this.#note(offset), messages);
     });
     socket.on("new_message", ({ seq, text }: { seq: number; text: string }, offset: string) => {
-      this.journal.entry(this.#note(offset), seq, text);
+      const room = this.#note(offset);
+      const reached = this.journal.transcript(room).reached ?? 0;
+      if (this.#presenting === "recovery" && this.#welcomes > 1 && seq <= reached) this.journal.repeatsExpected += 1;
+      else this.journal.entry(room, seq, text);
     });
     socket.on("room_gap", ({ roomId, reason }: { roomId: string; reason: string }) => {
       this.journal.transcript(roomId).starts(reason);
@@ -116,19 +123,37 @@ export class StockChaosClient implements ChaosClient {
   }
 
   #onConnect(): void {
+    this.#welcomes += 1;
+    if (this.#presenting === "recovery") this.#onRecovery();
+    else this.#present();
+  }
+
+  #onRecovery(): void {
+    for (const room of this.#rooms) {
+      if (this.#socket.recovered) this.#follow(room);
+      else this.#join(room, undefined);
+    }
+    if (!this.#socket.recovered && this.#welcomes > 1) this.journal.unrecovered += 1;
+  }
+
+  #present(): void {
     for (const room of this.#rooms) {
       const after = this.#positions[room];
       if (after !== undefined && this.#presenting === "auth.resume") {
         this.#follow(room);
         continue;
       }
-      if (after === undefined) this.journal.transcript(room).starts();
-      const payload = after === undefined ? room : { roomId: room, after };
-      this.#socket.emit("join_room", payload, (answer: Acknowledgement) => {
-        if (answer.ok) this.#follow(room);
-        else this.journal.refused.push(answer.error?.code ?? "");
-      });
+      this.#join(room, after);
     }
+  }
+
+  #join(room: string, after: Position | undefined): void {
+    if (after === undefined) this.journal.transcript(room).starts();
+    const payload = after === undefined ? room : { roomId: room, after };
+    this.#socket.emit("join_room", payload, (answer: Acknowledgement) => {
+      if (answer.ok) this.#follow(room);
+      else this.journal.refused.push(answer.error?.code ?? "");
+    });
   }
 
   #follow(room: string): void {
