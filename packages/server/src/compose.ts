@@ -29,8 +29,16 @@ import type { Readiness } from "./http/health.ts";
 import { createMetrics, type Metrics } from "./http/metrics.ts";
 import { startHttp, startInternal } from "./http/server.ts";
 import { eventLog, type Log } from "./log.ts";
+import {
+  describePostgres,
+  migratePostgres,
+  openPostgresStore,
+  refusePostgresBackup,
+  restoredPostgres,
+  showPostgres,
+} from "./store/postgres.ts";
 import { backupSqlite, openSqliteStore, restoreSqlite } from "./store/sqlite.ts";
-import type { Store } from "./store/store.ts";
+import { BackupRefused, type Store } from "./store/store.ts";
 
 export interface NodeOptions {
   readonly log: Log;
@@ -121,11 +129,13 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
 }
 
 function openStore({ store }: Config, metrics: Metrics): Promise<Store> {
-  return openSqliteStore({
-    folder: path.resolve(store.path),
+  const parts = {
     clock: systemClock,
-    onCommit: (seconds, entries) => metrics.storeCommitted(seconds, entries),
-  });
+    onCommit: (seconds: number, entries: number) => metrics.storeCommitted(seconds, entries),
+  };
+  return store.url === undefined
+    ? openSqliteStore({ folder: path.resolve(store.path), ...parts })
+    : openPostgresStore({ url: store.url, ...parts });
 }
 
 function openBus(node: string, { bus }: Config, log: Log, metrics: Metrics): Bus {
@@ -239,6 +249,7 @@ function openEdge({ config, options, node, operations, metrics, adminSessions }:
 function gatewaySettings(config: Config) {
   return {
     ...config.heartbeat,
+    connectionsMax: config.limits.connectionsMax,
     payloadBytesMax: config.limits.payloadBytesMax,
     windowBytes: config.limits.windowBytes,
     queuedPacketsMax: config.limits.pendingRequestsMax,
@@ -295,15 +306,35 @@ export async function startNode(config: Config, options: NodeOptions): Promise<R
 }
 
 export async function backupStore(config: Config, target: string): Promise<void> {
+  if (config.store.url !== undefined) refusePostgresBackup();
   await backupSqlite(path.resolve(config.store.path), target);
 }
 
-export async function restoreStore(config: Config, source: string): Promise<void> {
-  restoreSqlite(source, path.resolve(config.store.path));
+export async function restoreStore({ store }: Config, source: string | undefined): Promise<void> {
+  if (store.url !== undefined) {
+    if (source !== undefined) {
+      throw new BackupRefused(
+        "this store is in Postgres: restore the database by its own means, then run `parley restore` without a file",
+      );
+    }
+    await restoredPostgres(store.url);
+  } else {
+    if (source === undefined) throw new BackupRefused("which copy? parley restore FILE");
+    restoreSqlite(source, path.resolve(store.path));
+  }
 }
 
 /** Opening a store brings its schema up to date. */
 export async function migrateStore(config: Config): Promise<void> {
+  if (config.store.url !== undefined) return migratePostgres(config.store.url);
   const store = await openSqliteStore({ folder: path.resolve(config.store.path), clock: systemClock });
   await store[Symbol.asyncDispose]();
+}
+
+export function showStore({ store }: Config): string {
+  return store.url === undefined ? store.path : showPostgres(store.url);
+}
+
+export async function probeStore({ store }: Config): Promise<{ version: string; fsync: boolean } | undefined> {
+  return store.url === undefined ? undefined : describePostgres(store.url);
 }

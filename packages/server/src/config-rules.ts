@@ -78,7 +78,7 @@ function busProblems({ bus, store, mode }: Config): readonly string[] {
   if (bus.url.length === 0) return [];
   const problems: string[] = [];
   // Why: nodes that do not share a store have nothing to tell each other, and their users would not meet.
-  if (!("url" in store) || store.url === undefined) {
+  if (store.url === undefined) {
     problems.push(
       "bus.url is set, but every node has a store of its own: set PARLEY_STORE_URL to a Postgres that all share, or unset PARLEY_BUS_URL",
     );

@@ -50,6 +50,10 @@ function isRedisUrl(text: string): boolean {
   return named && /^\/?0?$/.test(pathname) && search === "" && hash === "";
 }
 
+function isPostgresUrl(text: string): boolean {
+  return URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol);
+}
+
 const serverSection = z.strictObject({
   port: setting(port(3000), "Public port: `/` and `/socket.io/` with all namespaces. 0 takes a free one."),
   host: setting(
@@ -72,6 +76,11 @@ const storeSection = z.strictObject({
   path: setting(
     z.string().min(1).default(".parley"),
     "Folder of the embedded store, relative to the working directory. One running node per folder.",
+  ),
+  url: setting(
+    z.string().refine(isPostgresUrl, "no address like postgres://user:password@host:5432/database").optional(),
+    "Postgres 15 or later, which any number of nodes share: `postgres://user:password@host:port/database`, with `?schema=` for another schema than `parley`, and libpq's `sslmode`. The schema is made and brought up to date by the node. Unset: the embedded store in `store.path`.",
+    { secret: true },
   ),
 });
 

@@ -15,12 +15,17 @@ export interface Composition {
   /** Copies a store, running or not, into a new file. Errors: rejects with `BackupRefused`. */
   readonly backupStore: (config: Config, target: string) => Promise<void>;
   /**
-   * Makes the store from a copy, under a new generation, in a folder that holds none.
+   * Makes the store from a copy, under a new generation, in a folder that holds none. In Postgres, which was restored by
+   * its own means, it only begins the generation, and takes no copy.
    * Errors: rejects with `BackupRefused`, `StoreLocked` or `StoreUnusable`.
    */
-  readonly restoreStore: (config: Config, source: string) => Promise<void>;
+  readonly restoreStore: (config: Config, source: string | undefined) => Promise<void>;
   /** Brings the store's schema up to date, creating the store when there is none. Errors: as `startNode`. */
   readonly migrateStore: (config: Config) => Promise<void>;
+  /** Where the store is, without a password. Errors: throws `StoreUnusable`. */
+  readonly showStore: (config: Config) => string;
+  /** The server that holds the store, and whether it writes through to the disk; undefined for an embedded one. Errors: rejects with `StoreUnusable`. */
+  readonly probeStore: (config: Config) => Promise<{ readonly version: string; readonly fsync: boolean } | undefined>;
 }
 
 export interface RunningNode {

@@ -12,7 +12,7 @@ import { createServer } from "node:net";
 import path from "node:path";
 import type { Config } from "../config.ts";
 import { secretWeakness } from "../config-rules.ts";
-import type { Run } from "./command.ts";
+import type { Composition, Run } from "./command.ts";
 import { load } from "./settings.ts";
 
 export interface Finding {
@@ -32,6 +32,7 @@ export const diagnose: Run = async (context) => {
   const findings = [
     checkNode(process.versions.node),
     checkFolder(path.resolve(context.folder, config.store.path)),
+    ...(await checkServer(() => context.compose(), config)),
     ...(await checkPorts(config)),
     checkSecret(config),
     checkOpenFiles(readFileLimit(), config.limits.connectionsMax),
@@ -63,6 +64,28 @@ export function checkFolder(folder: string): Finding {
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     return { what, state: "bad", detail: `${folder} cannot be written to (${reason}): PARLEY_STORE_PATH` };
+  }
+}
+
+/** The server of a shared store. */
+async function checkServer(
+  compose: () => Promise<Pick<Composition, "probeStore" | "showStore">>,
+  config: Config,
+): Promise<readonly Finding[]> {
+  if (config.store.url === undefined) return [];
+  const what = "store";
+  const { probeStore, showStore } = await compose();
+  try {
+    const server = await probeStore(config);
+    if (server === undefined) return [];
+    const detail = `Postgres ${server.version} at ${showStore(config)}`;
+    return [
+      server.fsync
+        ? { what, state: "good", detail }
+        : { what, state: "warn", detail: `${detail}, with fsync off: a failure of its machine loses commits` },
+    ];
+  } catch (error) {
+    return [{ what, state: "bad", detail: error instanceof Error ? error.message : String(error) }];
   }
 }
 

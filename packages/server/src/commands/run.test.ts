@@ -44,6 +44,8 @@ async function parley(
       backupStore: none,
       restoreStore: none,
       migrateStore: none,
+      showStore: ({ store }) => store.path,
+      probeStore: none,
       ...composition,
     }),
     stopped,

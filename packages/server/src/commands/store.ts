@@ -5,9 +5,9 @@ import { load } from "./settings.ts";
 
 export const migrate: Run = async (context) => {
   const config = settingsOf(context);
-  const { migrateStore } = await context.compose();
+  const { migrateStore, showStore } = await context.compose();
   await migrateStore(config);
-  context.print(`The store in ${config.store.path} is up to date.`);
+  context.print(`The store in ${showStore(config)} is up to date.`);
   return 0;
 };
 
@@ -22,10 +22,11 @@ export const backup: Run = async (context) => {
 
 export const restore: Run = async (context) => {
   const config = settingsOf(context);
-  const source = fileOf(context.folder, context.words);
-  const { restoreStore } = await context.compose();
+  const source = context.words.length === 0 ? undefined : fileOf(context.folder, context.words);
+  const { restoreStore, showStore } = await context.compose();
   await restoreStore(config, source);
-  context.print(`Restored ${source} into ${config.store.path}. Clients will be told to start over.`);
+  const what = source === undefined ? "The store was restored" : `Restored ${source}`;
+  context.print(`${what} into ${showStore(config)}. Clients will be told to start over.`);
   return 0;
 };
 

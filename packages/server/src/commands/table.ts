@@ -100,10 +100,11 @@ export const commands: readonly Command[] = [
   },
   {
     name: "restore",
-    usage: "FILE",
-    summary: "Make the store from a copy, in a folder that holds none; clients then start over",
+    usage: "[FILE]",
+    summary:
+      "Make the store from a copy, in a folder that holds none; in Postgres, without FILE, after it was restored there; clients then start over",
     options: none,
-    words: [1, 1],
+    words: [0, 1],
     settings: true,
     load: async () => (await import("./store.ts")).restore,
   },

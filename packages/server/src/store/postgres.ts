@@ -62,10 +62,9 @@ export async function restoredPostgres(url: string): Promise<void> {
   await renewGeneration(readAddress(url));
 }
 
-/** Where the store is, without the password, and what server that is. Errors: as `openPostgresStore`. */
-export async function describePostgres(url: string): Promise<{ shown: string; version: string; fsync: boolean }> {
-  const address = readAddress(url);
-  return { shown: address.shown, ...(await describeServer(address)) };
+/** The server that holds the store. Errors: as `openPostgresStore`. */
+export async function describePostgres(url: string): Promise<{ version: string; fsync: boolean }> {
+  return describeServer(readAddress(url));
 }
 
 /** The store's address without the password. Errors: throws `StoreUnusable`. */
