@@ -82,7 +82,6 @@ export class ClusterPresence {
       countMax: this.#listMax,
       onAsked: (log) => this.#asked(log),
     });
-    this.#leases.onEnded = (node) => this.#leaseEnded(node);
   }
 
   start(): void {
@@ -266,7 +265,7 @@ export class ClusterPresence {
   }
 
   #tick(): void {
-    this.#signals.send(tickMs);
+    this.#signals.send(tickMs, this.#upSince !== null);
     const now = this.#clock.monotonic();
     for (const log of this.#pending) {
       const room = this.#rooms.get(log);
@@ -303,11 +302,6 @@ export class ClusterPresence {
     room.partings.delete(userId);
     if (this.#isHere(log, userId) || room.told?.delete(userId) !== true) return;
     this.#events.onTold(log, "user_left", userId, (otherId) => otherId === userId);
-  }
-
-  #leaseEnded(node: string): void {
-    const heardAt = this.#heard.get(node);
-    if (heardAt === undefined || this.#clock.monotonic() - heardAt >= quietMs) this.#forgetNode(node);
   }
 
   #checkNodes(now: number): void {

@@ -19,8 +19,6 @@ export class Leases {
   #cancelRenewal: () => void = () => {};
   #cancelLook: () => void = () => {};
   #stopped = false;
-  /** The lease of a node has ended. */
-  onEnded: (node: string) => void = () => {};
 
   constructor(parts: { store: Store; clock: Clock; node: string; alone: boolean }) {
     this.#store = parts.store;
@@ -75,13 +73,11 @@ export class Leases {
     const leases = await this.#store.leases();
     if (this.#stopped) return renewMs;
     const now = this.#clock.monotonic();
-    const before = this.#endedAt;
     this.#endedAt = new Map(leases.map(({ node, remainingMs }) => [node, remainingMs > 0 ? null : now + remainingMs]));
     let nextMs = renewMs;
     for (const { node, remainingMs } of leases) {
       if (node === this.#node) continue;
       if (remainingMs > 0) nextMs = Math.min(nextMs, Math.max(lookMs, remainingMs));
-      else if (typeof before.get(node) !== "number") this.onEnded(node);
     }
     return nextMs;
   }

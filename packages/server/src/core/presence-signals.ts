@@ -86,13 +86,14 @@ export class PresenceSignals {
     for (const log of this.#said.keys()) this.#answers.add(log);
   }
 
-  /** Sends what is due. `everyMs`: time between two calls. */
-  send(everyMs: number): void {
+  /** Sends what is due. `everyMs`: time between two calls. While the bus is down nothing is said: it would be lost. */
+  send(everyMs: number, isUp: boolean): void {
     const bound = Math.ceil((signalsPerSecondMax * everyMs) / 1_000);
     for (const log of take(this.#asks, bound)) {
       this.#bus.signal(log, { kind: "presence_wanted", node: this.#node });
       this.#onAsked(log);
     }
+    if (!isUp) return;
     for (const log of take(this.#answers, bound)) this.#sayAll(log);
     const now = this.#clock.monotonic();
     if (now < this.#changesDueAt) return;

@@ -219,15 +219,34 @@ describe("signals that do not come", () => {
     await world.stop();
   });
 
-  test("[PRES-1] for as long as the bus is down: all is right again a second after", async () => {
+  test("[PRES-1] of an arrival: the next one that does come tells that it is missing", async () => {
     const cluster = await createCluster();
-    const { world, one, two, ann } = cluster;
+    const { world, one, two } = cluster;
+    world.network.faults.lost = 1;
+    await enter(world, two, "cat");
+    await world.clock.advance(1_500);
+    world.network.faults.lost = 0;
+    await enter(world, two, "dan");
+    await world.clock.advance(2_000);
+    expect(await usersAt(cluster, one)).toEqual(["ann", "ben", "cat", "dan"]);
+    await world.stop();
+  });
+
+  test("[PRES-1] for as long as the bus is down: all is right again a second after", async () => {
+    const cluster = await createCluster({ openRooms: ["alpha", "other"] });
+    const { world, one, two, ann, ben } = cluster;
     world.network.setDown(true);
     const cat = await enter(world, two, "cat");
-    await world.clock.advance(40_000);
+    await world.until(ben.leave("alpha"));
+    const eve = await enter(world, two, "eve", "other");
+    const reader = await enter(world, one, "reader", "other");
+    await world.until(eve.leave("other"));
+    await world.clock.advance(90_000);
     world.network.setDown(false);
     await world.clock.advance(1_000);
-    expect(await usersAt(cluster, one)).toEqual(["ann", "ben", "cat"]);
+    expect(await usersAt(cluster, one)).toEqual(["ann", "cat"]);
+    expect(await usersAt(cluster, one, "default/other")).toEqual(["reader"]);
+    await world.until(reader.leave("other"));
     await world.until(cat.leave("alpha"));
     await world.clock.advance(3_000);
     expect(told(ann).at(-1)).toBe("left cat");

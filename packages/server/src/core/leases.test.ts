@@ -1,0 +1,143 @@
+import { expect, test } from "vitest";
+import { MemoryStore } from "../../../../test/support/memory-store.ts";
+import { World } from "../../../../test/support/simulation.ts";
+import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
+import type { Bus, Digest } from "../bus/bus.ts";
+import { localBus } from "../bus/local.ts";
+import { Confirmation } from "./confirmation.ts";
+import { defaultFeedsLimits, Feeds } from "./feeds.ts";
+import { defaultFollowerLimits, Follower } from "./follower.ts";
+import { Leases } from "./leases.ts";
+import type { LogId } from "./log.ts";
+
+test("a lease holds while its node is there, and has ended soon after it was killed", async () => {
+  const world = new World();
+  const one = await world.startNode();
+  const two = await world.startNode();
+  await world.clock.advance(20_000);
+  expect([one.leases.endedFor(two.id), one.leases.ended()]).toEqual([null, []]);
+  world.kill(two);
+  await world.clock.advance(1_500);
+  expect(one.leases.endedFor(two.id)).toBeNull();
+  await world.clock.advance(1_600);
+  expect(one.leases.endedFor(two.id)).toBeLessThan(1_600);
+  expect(one.leases.ended()).toEqual([two.id]);
+  await world.stop();
+});
+
+test("a lease ends with its node's stop", async () => {
+  const world = new World();
+  const one = await world.startNode();
+  const two = await world.startNode();
+  await world.clock.advance(2_000);
+  world.nodes.splice(1, 1);
+  await world.until(two.stop());
+  await world.clock.advance(1_100);
+  expect(one.leases.ended()).toEqual([two.id]);
+  await world.stop();
+});
+
+test("a node that does not reach the store knows of no lease that has ended since", async () => {
+  const world = new World();
+  const one = await world.startNode();
+  const two = await world.startNode();
+  await world.clock.advance(2_000);
+  world.cutStore(one, true);
+  world.kill(two);
+  await world.clock.advance(20_000);
+  expect(one.leases.ended()).toEqual([]);
+  world.cutStore(one, false);
+  await world.clock.advance(1_100);
+  expect(one.leases.ended()).toEqual([two.id]);
+  await world.stop();
+});
+
+interface Following {
+  readonly clock: SimulatedClock;
+  readonly store: MemoryStore;
+  readonly follower: Follower;
+  readonly feeds: Feeds;
+  readonly stop: () => Promise<void>;
+}
+
+/** What finds out lost hints, by itself. */
+function follow(): Following {
+  const clock = new SimulatedClock();
+  const store = new MemoryStore({ clock });
+  const bus: Bus = { ...localBus(), alone: false };
+  const nothing = (): void => {};
+  const feeds = new Feeds({
+    store,
+    clock,
+    bus,
+    limits: defaultFeedsLimits,
+    confirmation: new Confirmation(clock, true),
+    events: {
+      onGap: nothing,
+      onAccepted: nothing,
+      onReset: nothing,
+      onFollowed: nothing,
+      onDropped: nothing,
+      onUnfollowed: nothing,
+    },
+  });
+  const leases = new Leases({ store, clock, node: "me", alone: false });
+  const follower = new Follower({ store, clock, bus, feeds, node: "me", leases, limits: defaultFollowerLimits });
+  leases.start();
+  follower.start();
+  const stop = async (): Promise<void> => {
+    follower.stop();
+    await leases.stop();
+  };
+  return { clock, store, follower, feeds, stop };
+}
+
+const room: LogId = "default/alpha";
+
+function commit(store: MemoryStore, node: string, n: number) {
+  const entry = { log: room, id: `${node}-${n}`, type: "message", actor: "ann", at: 0, v: 1, data: '{"text":"x"}' };
+  return store.append({ node, n, appends: [{ ...entry, clientId: null, effect: null }] });
+}
+
+test("[FEED-2] a bus that comes and goes all the time does not put off the journal", async () => {
+  const { clock, store, follower, feeds, stop } = follow();
+  const feed = await feeds.open(room);
+  await clock.advance(1_000);
+  await commit(store, "other", 1);
+  for (let past = 0; past < 600; past += 100) {
+    follower.onState(past % 200 === 0 ? "down" : "up");
+    await clock.advance(100);
+  }
+  expect(feed.head).toBe(1);
+  await stop();
+});
+
+test("[FEED-2] a silent node's journal is read until its last commit must have landed; then it is forgotten", async () => {
+  const { clock, store, follower, feeds, stop } = follow();
+  const feed = await feeds.open(room);
+  const digest = (n: number): Digest => ({ node: "other", after: n - 1, n, heads: [] });
+  await store.renewLease("other", 3_000);
+  await commit(store, "other", 1);
+  follower.onDigest(digest(1));
+  await clock.advance(20_000);
+  expect(follower.known).toBe(1);
+  await commit(store, "other", 2);
+  await clock.advance(1_000);
+  expect(feed.head).toBe(2);
+  await clock.advance(defaultFollowerLimits.settleMs);
+  expect(follower.known).toBe(0);
+  await clock.advance(defaultFollowerLimits.forgetAfterMs);
+  expect(follower.known).toBeLessThanOrEqual(1);
+  await stop();
+});
+
+test("a node that was read of, and never heard or leased, is forgotten", async () => {
+  const { clock, store, follower, stop } = follow();
+  await commit(store, "ghost", 1);
+  await clock.advance(2_000);
+  expect(follower.known).toBe(1);
+  await store.prune(clock.now(), 0);
+  await clock.advance(defaultFollowerLimits.forgetAfterMs + 1_000);
+  expect(follower.known).toBe(0);
+  await stop();
+});
