@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { describe, expect, test } from "vitest";
 import { type EchoServer, startEchoServer } from "./support/echo-gateway.ts";
+import { eventually } from "./support/eventually.ts";
 import { RawPolling, rawRequest, RawWebSocket } from "./support/raw-client.ts";
 import { SimulatedTimers } from "./support/simulated-clock.ts";
 
@@ -237,6 +238,22 @@ describe("servers", () => {
     expect(socket.status).toContain(" 503 ");
     before.send('42["message"]');
     expect(await before.text()).toBe('42["message-back"]');
+  });
+
+  test("[WIRE-1] a gateway that is full refuses new connections, and takes the next one when there is room", async () => {
+    await using server = await startEchoServer({ settings: { connectionsMax: 1 } });
+    {
+      await using first = await RawWebSocket.join(server.port);
+      expect((await rawRequest(server.port, "EIO=4&transport=polling")).status).toBe(503);
+      await using refused = await RawWebSocket.open(server.port);
+      expect(refused.status).toContain(" 503 ");
+      first.send('42["message"]');
+      expect(await first.text()).toBe('42["message-back"]');
+    }
+    await eventually("room for another", () => (server.gateway.connectionCount === 0 ? true : undefined));
+    await using next = await RawWebSocket.join(server.port);
+    next.send('42["message"]');
+    expect(await next.text()).toBe('42["message-back"]');
   });
 
   test("[IN-1] an upgrade request that is nobody's is refused", async () => {

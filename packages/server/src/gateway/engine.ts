@@ -126,6 +126,10 @@ export class Engine<Scope> {
     this.#lingering.clear();
   }
 
+  get #takesMore(): boolean {
+    return this.#open && this.#connections.size < this.#shared.settings.connectionsMax;
+  }
+
   #onRequest(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
     const { settings } = this.#shared;
     if (!isOriginAllowed(request.headers, settings)) {
@@ -141,7 +145,7 @@ export class Engine<Scope> {
     else if (query.transport !== "polling") refuseRequest(request, response, 400, engineErrors.badRequest);
     else if (query.sid !== "") this.#onPoll(request, response, query.sid);
     else if (request.method !== "GET") refuseRequest(request, response, 400, engineErrors.badHandshakeMethod);
-    else if (!this.#open) refuseRequest(request, response, 503, engineErrors.forbidden);
+    else if (!this.#takesMore) refuseRequest(request, response, 503, engineErrors.forbidden);
     else this.#welcomePolling(request, response, scope);
   }
 
@@ -185,7 +189,7 @@ export class Engine<Scope> {
     else if ("code" in query) refuse(wire, "400 Bad Request", query);
     else if (query.transport !== "websocket") refuse(wire, "400 Bad Request", engineErrors.badRequest);
     else if (query.sid !== "") this.#onProbe(request, wire, head, query.sid);
-    else if (!this.#open) refuse(wire, "503 Service Unavailable", engineErrors.forbidden);
+    else if (!this.#takesMore) refuse(wire, "503 Service Unavailable", engineErrors.forbidden);
     else this.#door.open(request, wire, head, (socket) => this.#welcomeWebSocket(request, wire, socket, scope));
   }
 
