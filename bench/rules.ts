@@ -3,8 +3,11 @@
  * Shares are of one core: 1 is a core that was busy all the time.
  */
 export interface Observation {
-  /** `maximum`: as fast as it goes; `fixed_rate`: latency or load at a given rate; `idle`: nothing is sent. */
-  readonly kind: "maximum" | "fixed_rate" | "idle";
+  /**
+   * `maximum`: as fast as it goes; `fixed_rate`: latency or load at a given rate; `connecting`: connections as fast as
+   * they come, and nothing is sent; `idle`: nothing is sent.
+   */
+  readonly kind: "maximum" | "fixed_rate" | "connecting" | "idle";
   readonly connectionsAttempted: number;
   readonly connectionFailures: number;
   /** Connections that ended while the run went on. */
@@ -113,7 +116,7 @@ function connectionReasons(observation: Observation): readonly Refusal[] {
 
 function trafficReasons(observation: Observation): readonly Refusal[] {
   const { kind, sends, acknowledged, expectedDeliveries, deliveries, repeated, skipped, outOfSequence } = observation;
-  if (kind === "idle") return [];
+  if (kind === "idle" || kind === "connecting") return [];
   const reasons: Refusal[] = [];
   const refuse = (code: RefusalCode, detail: string) => void reasons.push({ code, detail });
   if (sends === 0 || (deliveries === 0 && expectedDeliveries > 0))
@@ -154,7 +157,8 @@ function machineReasons(observation: Observation): readonly Refusal[] {
     const detail = `${Math.round(elapsedMs)} ms, planned ${Math.round(plannedMs)}; ${open} deliveries were still to come`;
     reasons.push({ code: "too_long", detail });
   }
-  if (kind === "maximum" && generatorShare > limits.generatorShare) {
+  const isMaximum = kind === "maximum" || kind === "connecting";
+  if (isMaximum && generatorShare > limits.generatorShare) {
     reasons.push({ code: "generator_at_its_limit", detail: `${percent(generatorShare)} of its core` });
   }
   if (latenessP99Micros !== undefined && latenessP99Micros > Math.max(limits.latenessP99Micros, sendIntervalMicros)) {

@@ -33,13 +33,17 @@ mkdirSync(directory, { recursive: true });
 try {
   if (kind.durable && statfsSync(directory).type === tmpfsType)
     throw new Error(`${directory} is in memory: its fsync would cost nothing`);
-  const missing = kind.missing() ?? tooFewNodes(workload, kind);
+  const missing = kind.missing() ?? unfit(workload, kind);
   console.log(JSON.stringify(missing === undefined ? await measured(workload, kind) : absent(workload, kind, missing)));
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }
 
-function tooFewNodes({ nodes }: Workload, { nodesMax }: ServerKind): string | undefined {
+function unfit(chosen: Workload, peer: ServerKind): string | undefined {
+  const { nodes } = chosen;
+  const { nodesMax } = peer;
+  const reason = chosen.unfit?.(peer);
+  if (reason !== undefined) return reason;
   return nodes > nodesMax ? `it knows no other node, and the workload has ${nodes}` : undefined;
 }
 

@@ -40,6 +40,6 @@ test("the bench runs from end to end and writes its rows", { timeout: 60_000 }, 
 
 test("the bench names the workloads and servers there are when asked for others", async () => {
   await expect(run(process.execPath, [script, "--workload", "nonsense"])).rejects.toThrow(
-    /no workload nonsense; there are sends/,
+    /no workload nonsense; there are hot/,
   );
 });

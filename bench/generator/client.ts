@@ -3,6 +3,7 @@ import { FrameReader, type FrameSink } from "./frame-reader.ts";
 import { maskedFrame, opcode, textFrame } from "./frame-writer.ts";
 import { messageText } from "./marker.ts";
 import { PollingSession } from "./polling-session.ts";
+import { type ComingBack, fromOf, offsetOf, positionOf, type Past, sessionOf } from "./past.ts";
 import { nowMicros, type RoomTraffic, type Subscription, type Traffic } from "./traffic.ts";
 
 export interface Target {
@@ -36,10 +37,15 @@ const byte = {
 
 /** One Socket.IO 5 client over Engine.IO 4 on a raw TCP socket. */
 export class Client implements FrameSink {
-  readonly subscriptions: Subscription[] = [];
+  readonly subscriptions: Subscription[];
   readonly #traffic: Traffic;
   readonly #target: Target;
   readonly #token: string;
+  readonly #comingBack: ComingBack;
+  readonly #past: Past | undefined;
+  #session: string | undefined;
+  /** The last string argument of the last message; kept where a session needs it. */
+  #offset: string | undefined;
   readonly #frames = new FrameReader(this);
   #phase: Phase = "new";
   #socket: Socket | undefined;
@@ -53,14 +59,48 @@ export class Client implements FrameSink {
   /** Called after an acknowledgement of a message, also of a refusing one. */
   onAcknowledged: (() => void) | undefined;
 
-  constructor(traffic: Traffic, target: Target, token: string) {
+  constructor(traffic: Traffic, target: Target, token: string, comingBack: ComingBack = "none", past?: Past) {
     this.#traffic = traffic;
     this.#target = target;
     this.#token = token;
+    this.#comingBack = comingBack;
+    this.#past = past;
+    this.#offset = past?.offset;
+    this.subscriptions = past?.subscriptions ?? [];
+  }
+
+  /** This client's next connection, to where `target` says; this one is over. */
+  next(target: Pick<Target, "host" | "port">): Client {
+    const past: Past = {
+      subscriptions: this.subscriptions,
+      session: this.#session ?? this.#past?.session,
+      offset: this.#offset,
+      connections: this.connection,
+    };
+    return new Client(this.#traffic, { ...this.#target, ...target }, this.#token, this.#comingBack, past);
+  }
+
+  /** Goes on where the last connection ended: by what CONNECT said, else by joining its rooms anew. */
+  async comeBack(): Promise<void> {
+    await this.connect("websocket");
+    const recovered =
+      this.#comingBack === "session" && this.#session !== undefined && this.#session === this.#past?.session;
+    if (recovered || this.#comingBack === "positions") return;
+    for (const { room } of this.subscriptions) await this.request("join_room", this.#traffic.rooms[room]?.name);
   }
 
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  /** 1 for the first, 2 for the one after it. */
+  get connection(): number {
+    return (this.#past?.connections ?? 0) + 1;
+  }
+
+  /** It has got the last message of each of its rooms. */
+  get isComplete(): boolean {
+    return this.subscriptions.every(({ room, nextCounter }) => nextCounter === this.#traffic.rooms[room]?.sent);
   }
 
   get ready(): boolean {
@@ -75,7 +115,7 @@ export class Client implements FrameSink {
     }
     using session = new PollingSession(this.#target);
     await session.open();
-    await session.post(`40${JSON.stringify({ token: this.#token })}`);
+    await session.post(`40${JSON.stringify(this.#auth())}`);
     const [packet = ""] = await session.poll();
     if (!packet.startsWith("40")) throw new Error(`polling: CONNECT was answered with ${packet.slice(0, 2)}`);
     const lastPoll = session.poll();
@@ -159,10 +199,25 @@ export class Client implements FrameSink {
       this.#send("3");
     } else if (engineType === byte.zero && this.#phase === "opening") {
       this.#phase = "connecting";
-      this.#send(`40${JSON.stringify({ token: this.#token })}`);
+      this.#send(`40${JSON.stringify(this.#auth())}`);
     } else if (engineType === byte.three && this.#phase === "probing") {
       this.#step?.resolve();
     }
+  }
+
+  #auth(): object {
+    const token = this.#token;
+    if (this.#past === undefined || this.#comingBack === "none") return { token };
+    if (this.#comingBack === "session") return { token, pid: this.#past.session, offset: this.#past.offset };
+    const resume: Record<string, object> = {};
+    for (const subscription of this.subscriptions) {
+      const position = positionOf(subscription);
+      const name = this.#traffic.rooms[subscription.room]?.name;
+      if (position === undefined || name === undefined) continue;
+      resume[name] = position;
+      subscription.nextSeq = position.seq + 1;
+    }
+    return { token, resume };
   }
 
   #onEvent(buffer: Buffer, start: number, end: number): void {
@@ -175,11 +230,14 @@ export class Client implements FrameSink {
       buffer[start + 8] === byte.m;
     if (isMessage) this.#traffic.onMessage(this.subscriptions, buffer, start, end);
     else this.#traffic.otherEvents += 1;
+    // As stock clients do: of any event.
+    if (this.#comingBack === "session") this.#offset = offsetOf(buffer, end) ?? this.#offset;
   }
 
   #onConnection(packet: string): void {
     if (packet.startsWith("40") && this.#phase === "connecting") {
       this.#phase = "ready";
+      this.#session = sessionOf(packet);
       this.#step?.resolve();
     } else if (packet.startsWith("44")) {
       this.#lose(`CONNECT refused: ${packet.slice(2, 80)}`);
@@ -227,11 +285,12 @@ export class Client implements FrameSink {
 
   /** Joins a room of the run, from its head on. Errors: rejects when the server refuses. */
   async join(room: RoomTraffic): Promise<void> {
-    const subscription: Subscription = { room: room.index, nextCounter: room.sent, nextSeq: -1 };
+    const subscription: Subscription = { room: room.index, nextCounter: room.sent, nextSeq: -1, from: undefined };
     this.subscriptions.push(subscription);
     const reply = await this.request("join_room", room.name);
     const accepted = typeof reply === "object" && reply !== null && "ok" in reply && reply.ok === true;
     if (!accepted) throw new Error(`join_room refused: ${JSON.stringify(reply)}`);
+    subscription.from = fromOf(reply);
     room.members += 1;
   }
 
@@ -269,6 +328,7 @@ export class Client implements FrameSink {
     this.#requests.clear();
   }
 
+  /** Ends the connection without a word, as a network does: no close frame. */
   close(): void {
     this.#phase = "closed";
     this.#socket?.destroy();

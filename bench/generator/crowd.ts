@@ -1,4 +1,5 @@
 import { type Arrival, Client } from "./client.ts";
+import type { ComingBack } from "./past.ts";
 import { signToken } from "./token.ts";
 import { count, nowMicros, type RoomTraffic, type Traffic } from "./traffic.ts";
 
@@ -11,6 +12,7 @@ export interface Gathering {
   readonly port: number;
   readonly secret: string;
   readonly arrival: Arrival;
+  readonly comingBack?: ComingBack;
   /** Handshakes under way at once. */
   readonly atOnce: number;
 }
@@ -44,7 +46,7 @@ export async function gather(
       const client = newClient(gathering, firstUser + index);
       all.push(client);
       try {
-        await withinTime(enter(client, gathering.arrival, rooms[index] ?? []));
+        await withinTime(enter(client, gathering.arrival, rooms[index] ?? []), connectTimeoutMs);
         clients.push(client);
       } catch (error) {
         client.close();
@@ -68,9 +70,9 @@ export function userName(index: number): string {
   return `user-${String(index).padStart(5, "0")}`;
 }
 
-function newClient({ traffic, host, port, secret }: Gathering, user: number): Client {
+function newClient({ traffic, host, port, secret, comingBack }: Gathering, user: number): Client {
   const sourceAddress = `127.0.0.${1 + (user % sourceAddresses)}`;
-  return new Client(traffic, { host, port, sourceAddress }, signToken(secret, userName(user)));
+  return new Client(traffic, { host, port, sourceAddress }, signToken(secret, userName(user)), comingBack);
 }
 
 async function enter(client: Client, arrival: Arrival, rooms: readonly RoomTraffic[]): Promise<void> {
@@ -78,10 +80,11 @@ async function enter(client: Client, arrival: Arrival, rooms: readonly RoomTraff
   for (const room of rooms) await client.join(room);
 }
 
-async function withinTime(work: Promise<void>): Promise<void> {
+/** Errors: rejects when `work` does, or is not done after `timeoutMs`. */
+export async function withinTime(work: Promise<void>, timeoutMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`not joined within ${connectTimeoutMs / 1000} s`)), connectTimeoutMs);
+    timer = setTimeout(() => reject(new Error(`not joined within ${timeoutMs / 1000} s`)), timeoutMs);
   });
   try {
     await Promise.race([work, timeout]);

@@ -13,6 +13,8 @@ export interface LoadPlan {
   readonly warmUpMs: number;
   readonly measureMs: number;
   readonly textLength: number;
+  /** False: the run ends with its last send, and the workload waits for what is to come by itself. */
+  readonly drains?: boolean;
 }
 
 export interface LoadTimes {
@@ -105,7 +107,7 @@ export async function closedLoop(
 }
 
 async function measure(traffic: Traffic, beganMicros: number, plan: LoadPlan, window: Window): Promise<void> {
-  await wait(plan.warmUpMs - (nowMicros() - beganMicros) / 1000);
+  await wait(Math.max(0, plan.warmUpMs - (nowMicros() - beganMicros) / 1000));
   traffic.measureFromMicros = nowMicros();
   window.begin();
   await wait(plan.measureMs);
@@ -126,6 +128,10 @@ async function drain(
   const plannedMs = plan.warmUpMs + plan.measureMs;
   const elapsedMs = () => (nowMicros() - beganMicros) / 1000;
   const answered = () => traffic.acknowledged + refusals(traffic) >= traffic.sends;
+  if (plan.drains === false) {
+    const measuredMs = (traffic.measureToMicros - traffic.measureFromMicros) / 1000;
+    return { elapsedMs: elapsedMs(), plannedMs, measuredMs };
+  }
   let arrived = -1;
   let lastArrivalMs = elapsedMs();
   while (elapsedMs() < plannedMs * 1.6) {

@@ -14,7 +14,7 @@ function books(sequenced: boolean): { traffic: Traffic; subscriptions: Subscript
   const subscriptions = ["room-0", "room-1"].map((name) => {
     const room = traffic.addRoom(name);
     room.members = 1;
-    return { room: room.index, nextCounter: 0, nextSeq: -1 };
+    return { room: room.index, nextCounter: 0, nextSeq: -1, from: undefined };
   });
   return { traffic, subscriptions };
 }

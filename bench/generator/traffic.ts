@@ -5,12 +5,19 @@ export function nowMicros(): number {
   return performance.now() * 1000;
 }
 
+export interface Position {
+  readonly epoch: string;
+  readonly seq: number;
+}
+
 /** How far one connection is in one room. */
 export interface Subscription {
   readonly room: number;
   nextCounter: number;
   /** The `seq` that the next entry must carry; -1 while it is not known. */
   nextSeq: number;
+  /** Where a server with positions says that the connection began. */
+  from: Position | undefined;
 }
 
 /** Messages of one room in flight at most, so that "every member has it" can be told without a map. */

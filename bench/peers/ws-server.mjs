@@ -25,7 +25,7 @@ webSockets.on("connection", (webSocket, { socket }) => {
       for (const member of rooms.get(name) ?? []) member.write(frame);
     },
   };
-  webSocket.on("message", (data) => onPacket(peer, String(data), act));
+  webSocket.on("message", (data) => onPacket(peer, data instanceof Buffer ? data.toString() : "", act));
   webSocket.on("close", () => {
     for (const members of joined) members.delete(socket);
   });

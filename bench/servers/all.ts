@@ -1,10 +1,10 @@
-import { parley, parleyCluster } from "./parley.ts";
+import { parley, parleyCluster, parleyStock } from "./parley.ts";
 import { peerKinds } from "./peers.ts";
 import type { ServerKind } from "./server.ts";
 import { sink } from "./sink.ts";
 
 /** In the order of the tables. */
-export const serverKinds: readonly ServerKind[] = [parley, parleyCluster, ...peerKinds, sink];
+export const serverKinds: readonly ServerKind[] = [parley, parleyStock, parleyCluster, ...peerKinds, sink];
 
 export function serverKind(name: string): ServerKind {
   const kind = serverKinds.find((candidate) => candidate.name === name);

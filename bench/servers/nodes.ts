@@ -16,6 +16,8 @@ export function nodeOf(process: ServerProcess, port: number): StartedNode {
     get ended() {
       return process.ended;
     },
+    watchLoop: () => process.watchLoop(),
+    loopDelay: () => process.loopDelay(),
   };
 }
 

@@ -31,8 +31,16 @@ export const parley: ServerKind = {
   durable: true,
   comesBack: "positions",
   nodesMax: 1,
+  polling: true,
   missing: () => undefined,
   start: (options) => start(options, []),
+};
+
+export const parleyStock: ServerKind = {
+  ...parley,
+  name: "parley-stock",
+  title: `${parley.title}; its clients recover as stock Socket.IO clients do`,
+  comesBack: "session",
 };
 
 export const parleyCluster: ServerKind = {
@@ -42,6 +50,7 @@ export const parleyCluster: ServerKind = {
   durable: true,
   comesBack: "positions",
   nodesMax: 8,
+  polling: true,
   missing: () => {
     const known = readFileSync(`${root}docs/configuration.md`, "utf8");
     const lacking = [storeVariable, busVariable].filter((name) => !known.includes(name));

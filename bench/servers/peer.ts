@@ -13,6 +13,7 @@ export interface Peer extends Pick<ServerKind, "name" | "title"> {
   readonly durable?: boolean;
   readonly comesBack?: ServerKind["comesBack"];
   readonly nodesMax?: number;
+  readonly polling?: boolean;
   /** A file of `peers/`. */
   readonly script: string;
   /** Packages whose versions are printed. */
@@ -32,6 +33,7 @@ export function peerKind(peer: Peer): ServerKind {
     durable: peer.durable ?? false,
     comesBack: peer.comesBack ?? "none",
     nodesMax: peer.nodesMax ?? 1,
+    polling: peer.polling ?? true,
     missing: () => {
       const problem = installPeers();
       if (problem !== undefined || peer.runtime === undefined) return problem;

@@ -26,11 +26,15 @@ const memorySchema = z.object({
 });
 export type Memory = z.infer<typeof memorySchema>;
 
+/** How late the server's event loop ran; both include the 10 ms at which it is looked at. */
+const loopDelaySchema = z.object({ p99Ms: z.number(), maxMs: z.number() });
+export type LoopDelay = z.infer<typeof loopDelaySchema>;
+
 const readyTimeoutMs = 20_000;
 const stopTimeoutMs = 10_000;
 const complaintsMax = 40;
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const memoryReport = fileURLToPath(new URL("memory-report.ts", import.meta.url));
+const selfReport = fileURLToPath(new URL("self-report.ts", import.meta.url));
 
 /** A server as a child process: its lines of JSON, its memory, its end. */
 export class ServerProcess implements AsyncDisposable {
@@ -43,7 +47,7 @@ export class ServerProcess implements AsyncDisposable {
 
   constructor(plan: ProcessPlan) {
     const runtime = plan.runtime ?? process.execPath;
-    const ownReport = plan.runtime === undefined ? ["--expose-gc", "--import", memoryReport] : [];
+    const ownReport = plan.runtime === undefined ? ["--expose-gc", "--import", selfReport] : [];
     const command = pinned(plan.cores, [runtime, ...ownReport, ...plan.arguments]);
     this.command = command.join(" ").replaceAll(process.execPath, "node").replaceAll(root, "");
     const [program = "", ...rest] = command;
@@ -66,7 +70,7 @@ export class ServerProcess implements AsyncDisposable {
 
   #onLine(text: string): void {
     // Cheap on purpose: a server's log lines come here too, in the generator's own process.
-    if (!text.startsWith('{"ready":') && !text.startsWith('{"benchMemory":')) {
+    if (!text.startsWith('{"ready":') && !text.startsWith('{"bench')) {
       if (!text.startsWith('{"level":30')) this.#complain(text);
       return;
     }
@@ -125,6 +129,20 @@ export class ServerProcess implements AsyncDisposable {
     const memory = memorySchema.safeParse((await line)["benchMemory"]);
     if (memory.success) return memory.data;
     throw this.complaint("gave no memory figures");
+  }
+
+  /** Begins to watch the event loop; resolves when it does. Only Node's servers can. */
+  async watchLoop(): Promise<void> {
+    const line = this.line("benchLoop", 30_000);
+    this.#child.kill("SIGWINCH");
+    await line;
+  }
+
+  /** Ends the watch. */
+  async loopDelay(): Promise<LoopDelay> {
+    const line = this.line("benchLoop", 60_000);
+    this.#child.kill("SIGWINCH");
+    return loopDelaySchema.parse((await line)["benchLoop"]);
   }
 
   /** SIGKILL; its end is no fault of its own then. */

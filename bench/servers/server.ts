@@ -1,6 +1,7 @@
+import type { ComingBack } from "../generator/past.ts";
 import type { Cores } from "../machine/pin.ts";
 import type { CommitTimes } from "./metrics.ts";
-import type { Memory } from "./process.ts";
+import type { LoopDelay, Memory } from "./process.ts";
 
 export interface ServerOptions {
   readonly cores: Cores;
@@ -20,10 +21,13 @@ export interface ServerNode {
   readonly pid: number;
   /** Why the process ended by itself, if it did. */
   readonly ended: string | undefined;
+  /** From here on its event loop is watched, until `loopDelay` is asked for. */
+  watchLoop(): Promise<void>;
+  loopDelay(): Promise<LoopDelay>;
 }
 
 /** The first node's address and process are the server's own. */
-export interface RunningServer extends ServerNode, AsyncDisposable {
+export interface RunningServer extends Pick<ServerNode, "host" | "port" | "pid" | "ended">, AsyncDisposable {
   readonly nodes: readonly ServerNode[];
   readonly command: string;
   readonly versions: Readonly<Record<string, string>>;
@@ -41,12 +45,6 @@ export interface RunningServer extends ServerNode, AsyncDisposable {
   loseFirst(): Promise<ServerNode>;
 }
 
-/**
- * How a client of this server goes on after its connection was lost. `positions`: it says what it has of each room;
- * `session`: Socket.IO's connection state recovery; `none`: it joins anew.
- */
-export type Return = "positions" | "session" | "none";
-
 export interface ServerKind {
   readonly name: string;
   /** What it is and what it keeps, for the table. */
@@ -55,7 +53,10 @@ export interface ServerKind {
   readonly sequenced: boolean;
   /** An acknowledgement means that the message is on disk. */
   readonly durable: boolean;
-  readonly comesBack: Return;
+  /** How its clients go on after their connection was lost. */
+  readonly comesBack: ComingBack;
+  /** It knows long polling, which stock clients begin with. */
+  readonly polling: boolean;
   /** Nodes that it can run as; 1: it knows no other node. */
   readonly nodesMax: number;
   /** Why it cannot run here, which the table then says; `undefined` when it can. */

@@ -13,6 +13,7 @@ export const sink: ServerKind = {
   durable: false,
   comesBack: "none",
   nodesMax: 1,
+  polling: false,
   missing: () => undefined,
   start: async ({ cores, directory }): Promise<RunningServer> => {
     const nodes = await Nodes.start(1, async () => {

@@ -1,4 +1,5 @@
 import { closedLoop, openLoop } from "../generator/load.ts";
+import { closedFigures, fanOutServers } from "./fan-out.ts";
 import { plans, runPhase } from "./phase.ts";
 import { type Figure, figures, milliseconds, roomNames, type RunContext, type Workload } from "./workload.ts";
 
@@ -9,8 +10,8 @@ function members(scale: RunContext["scale"]): number {
 }
 
 const common = {
-  servers: ["parley", "socketio"],
-  reference: "socketio",
+  servers: fanOutServers,
+  reference: "tutorial",
   serverCores: "0",
   nodes: 1,
   raiseRateLimits: true,
@@ -22,7 +23,7 @@ export const hotClosed: Workload = {
   name: "hot-closed",
   title: `1 room of 1,000 members, ${inFlight} messages in flight, each until all members have it`,
   run: async (context) => {
-    const { traffic, times, meters, refusals } = await runPhase(context, {
+    const result = await runPhase(context, {
       kind: "maximum",
       rooms: roomNames("hot-closed", 1),
       membersPerRoom: members(context.scale),
@@ -30,11 +31,7 @@ export const hotClosed: Workload = {
       atOnce: 32,
       load: (books, lanes, window) => closedLoop(books, lanes, inFlight, "delivered", plans[context.scale], window),
     });
-    return figures(refusals, [
-      ["deliveries", "/s", traffic.deliveriesMeasured / (times.measuredMs / 1000)],
-      ["server CPU", "cores", meters.serverShare],
-      ["generator CPU", "cores", meters.generatorShare],
-    ]);
+    return closedFigures(result);
   },
 };
 

@@ -37,6 +37,7 @@ function memoryWorkload(name: string, arrival: Arrival, title: string): Workload
     serverCores: "0",
     nodes: 1,
     raiseRateLimits: false,
+    unfit: ({ polling }) => (arrival === "default" && !polling ? "it knows no long polling" : undefined),
     openFiles: (scale) => connections(scale) + 500,
     run: (context) => run(context, arrival),
   };

@@ -34,6 +34,8 @@ export interface Workload {
   /** Nodes of one cluster that the server runs as. */
   readonly nodes: number;
   readonly raiseRateLimits: boolean;
+  /** Why this server cannot be measured so; `undefined`, as without this, when it can. */
+  unfit?(kind: ServerKind): string | undefined;
   /** Files that the server and the generator each hold open. */
   openFiles(scale: Scale): number;
   run(context: RunContext): Promise<readonly Figure[]>;
@@ -44,7 +46,12 @@ export function figures(
   refusals: readonly Refusal[],
   values: readonly (readonly [metric: string, unit: string, value: number | undefined])[],
 ): readonly Figure[] {
-  return values.flatMap(([metric, unit, value]) => (value === undefined ? [] : [{ metric, unit, value, refusals }]));
+  // Nothing came of a run that was refused for it: there is no figure, and yet a row that says so.
+  return values.flatMap(([metric, unit, value]) => {
+    if (value === undefined) return [];
+    if (!Number.isFinite(value) && refusals.length === 0) return [];
+    return [{ metric, unit, value: Number.isFinite(value) ? value : 0, refusals }];
+  });
 }
 
 export function observe(

@@ -1,5 +1,6 @@
 // Loaded before a server's own code (`node --expose-gc --import`), in each of its threads: on SIGUSR2 all of them collect
-// garbage, and the main one prints what is left.
+// garbage, and the main one prints what is left. From one SIGWINCH to the next it watches how late its event loop runs.
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as wait } from "node:timers/promises";
 import { BroadcastChannel, isMainThread } from "node:worker_threads";
 
@@ -26,5 +27,22 @@ async function report(): Promise<void> {
   process.stdout.write(`${JSON.stringify({ benchMemory: process.memoryUsage() })}\n`);
 }
 
-if (isMainThread) process.on("SIGUSR2", () => void report());
-else channel.addEventListener("message", collect);
+let watched: ReturnType<typeof monitorEventLoopDelay> | undefined;
+
+function watchLoop(): void {
+  if (watched === undefined) {
+    watched = monitorEventLoopDelay({ resolution: 10 });
+    watched.enable();
+    process.stdout.write(`${JSON.stringify({ benchLoop: "watching" })}\n`);
+    return;
+  }
+  watched.disable();
+  const [p99Ms, maxMs] = [watched.percentile(99) / 1e6, watched.max / 1e6];
+  watched = undefined;
+  process.stdout.write(`${JSON.stringify({ benchLoop: { p99Ms, maxMs } })}\n`);
+}
+
+if (isMainThread) {
+  process.on("SIGUSR2", () => void report());
+  process.on("SIGWINCH", watchLoop);
+} else channel.addEventListener("message", collect);
