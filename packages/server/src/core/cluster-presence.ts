@@ -33,6 +33,8 @@ interface Room {
   /** Users that are here as far as the room's users know; null while they are too many, and before it has settled. */
   told: Set<string> | null;
   settled: boolean;
+  /** It is taken for crowded until then, without another count. */
+  crowdedUntil: number;
   /** Users that came here before the room settled, in order. */
   arrivals: string[];
   /** Users that were told of and are gone, by when the others are told. */
@@ -105,6 +107,7 @@ export class ClusterPresence {
       askedAt: 0,
       told: null,
       settled: false,
+      crowdedUntil: 0,
       arrivals: [],
       partings: new Map(),
       waiting: [],
@@ -203,7 +206,7 @@ export class ClusterPresence {
    * Why a bound: in a room of n users, n arrivals would be n² signals.
    */
   #toldOf(log: LogId, room: Room): Set<string> | null {
-    if (this.#isCrowded(log)) {
+    if (this.#isCrowded(log, room)) {
       room.told = null;
       room.partings.clear();
     } else {
@@ -212,9 +215,16 @@ export class ClusterPresence {
     return room.told;
   }
 
-  #isCrowded(log: LogId): boolean {
-    if (this.#local.count(log) > this.#listMax || this.#remote.isUnnamed(log)) return true;
-    return this.#union(log).size > this.#listMax;
+  #isCrowded(log: LogId, room: Room): boolean {
+    const here = this.#local.count(log);
+    if (here > this.#listMax || this.#remote.isUnnamed(log)) return true;
+    if (here + this.#remote.namedCount(log) <= this.#listMax) return false;
+    // Why: to count users of several nodes once takes a look at each of them.
+    const now = this.#clock.monotonic();
+    if (now < room.crowdedUntil) return true;
+    if (this.#union(log).size <= this.#listMax) return false;
+    room.crowdedUntil = now + changesMs;
+    return true;
   }
 
   #isHere(log: LogId, userId: string): boolean {

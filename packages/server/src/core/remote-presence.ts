@@ -60,6 +60,13 @@ export class RemotePresence {
     for (const { users } of this.#nodes(log)) if (users !== null) yield* users;
   }
 
+  /** The sum of users that are named: those of several nodes count several times. */
+  namedCount(log: LogId): number {
+    let sum = 0;
+    for (const { users } of this.#nodes(log)) sum += users?.size ?? 0;
+    return sum;
+  }
+
   /** The sum of users that are only counted: those of several nodes count several times. */
   unnamedCount(log: LogId): number {
     let sum = 0;
