@@ -70,6 +70,12 @@ export class MemoryStore implements Store {
     this.#down = down;
   }
 
+  /** Nothing that was ordered befalls it any more. */
+  heal(): void {
+    this.#down = false;
+    this.#appendFaults.length = 0;
+  }
+
   /** What a restore does: this backup is the present from now on, under a new generation. */
   restore(target: string): void {
     const backup = this.#backups.get(target);

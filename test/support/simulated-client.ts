@@ -20,6 +20,8 @@ export class SimulatedClient {
   connection: SimulatedConnection | null = null;
   session: Session | null = null;
   node: ParleyNode | null = null;
+  /** The node that has yet to answer. */
+  connectingTo: ParleyNode | null = null;
   recovered = 0;
   bytesPerMs: number;
   /** The most that any of its connections ever had unanswered. */
@@ -60,8 +62,10 @@ export class SimulatedClient {
     );
     this.connection = connection;
     this.session = null;
+    this.connectingTo = node;
     this.#turn = Promise.resolve();
     this.transcript.reconnecting();
+    if (by !== "session") this.#reload();
     const { session, result } = await node
       .connect(this.user, connection, { ...this.#returning(by), recovery: this.#options.recovery })
       .catch((error: unknown) => {
@@ -75,11 +79,18 @@ export class SimulatedClient {
       return;
     }
     this.node = node;
+    this.connectingTo = null;
     this.session = session;
     connection.session = session;
     this.#pid = session.pid ?? undefined;
     this.#begin(result);
     session.open();
+  }
+
+  /** As a page that was loaded anew, it remembers no session. */
+  #reload(): void {
+    this.transcript.offset = undefined;
+    this.#pid = undefined;
   }
 
   #returning(by: "session" | "positions" | "nothing") {

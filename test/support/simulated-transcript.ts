@@ -116,11 +116,15 @@ export class Transcript {
     const at = typeof last === "string" && args.length > 1 ? parseOffset(last) : undefined;
     if (typeof last === "string" && args.length > 1) this.offset = last;
     if (at === undefined) this.#takeReply(event, args[1]);
-    else if (!this.#isLeft(at.room)) this.#takePlaced(event, args[1], at);
+    else if (!this.#isLeft(at.room, event)) this.#takePlaced(event, args[1], at);
   }
 
-  #isLeft(room: string): boolean {
-    return (this.#leaving.get(room) ?? 0) > 0 || (!room.startsWith("@") && !this.rooms.has(room));
+  /** Until the leave is acknowledged, what was under way is of no account; afterwards nothing may come. */
+  #isLeft(room: string, event: string): boolean {
+    if ((this.#leaving.get(room) ?? 0) > 0) return true;
+    const isLeft = !room.startsWith("@") && !this.rooms.has(room);
+    if (isLeft) this.faults.push(`${room}: ${event} of a room not joined`);
+    return isLeft;
   }
 
   #takeReply(event: string, body: unknown): void {
@@ -155,7 +159,7 @@ export class Transcript {
   }
 
   #gap({ roomId: room, reason, epoch, head }: z.infer<typeof gapSchema>): void {
-    if (this.#isLeft(room)) return;
+    if (this.#isLeft(room, "room_gap")) return;
     this.gaps.push({ room, reason });
     const seen = this.seen.get(room);
     if (seen !== undefined && !isTrue(reason, seen, { epoch, head }))
@@ -168,7 +172,7 @@ export class Transcript {
   #signal(event: string, { roomId: room, userId }: { roomId: string; userId: string }): void {
     this.signals.push({ event, room, userId });
     if (userId === this.#userId && event === "user_typing") this.faults.push(`${room}: its own ${event}`);
-    if (!this.rooms.has(room) && !this.#isLeft(room)) this.faults.push(`${room}: ${event} of a room not joined`);
+    this.#isLeft(room, event);
   }
 
   #takePlaced(event: string, body: unknown, place: Place): void {

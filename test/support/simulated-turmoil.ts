@@ -98,7 +98,7 @@ export class Turmoil {
   async heal(): Promise<void> {
     const { world } = this;
     world.network.setDown(false);
-    world.store.setDown(false);
+    world.store.heal();
     await world.clock.advance(2_000);
     for (const client of world.clients) {
       client.bytesPerMs = 1_000;

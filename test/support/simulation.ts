@@ -95,9 +95,9 @@ export class World {
     if (at >= 0) this.nodes.splice(at, 1);
     this.cutBus(node);
     for (const client of this.clients) {
-      if (client.node !== node) continue;
+      if (client.node !== node && client.connectingTo !== node) continue;
       client.drop(false);
-      client.node = null;
+      if (client.node === node) client.node = null;
     }
     node.feeds.stop();
     node.sessions.stop();

@@ -50,6 +50,7 @@ export class Inboxes {
     // Why: until it is known to have arrived, the next connection gets it once more.
     subscriber.confirms = true;
     const known = this.#arrived.get(log);
+    const remembered = session.remembered?.log === log ? session.remembered : undefined;
     // Why: an entry that is committed during the read must not be overlooked, nor delivered from a wrong place.
     const placing = { woken: false };
     this.#placing.set(subscriber, placing);
@@ -60,7 +61,7 @@ export class Inboxes {
       const begin =
         from !== undefined && from.epoch === state?.epoch
           ? from
-          : furthest(state?.epoch, [position, known, this.#arrived.get(log)]);
+          : furthest(state?.epoch, [position, known, this.#arrived.get(log), remembered]);
       subscriber.epoch = state?.epoch ?? unborn;
       subscriber.cursor = state === undefined || begin === undefined ? 0 : Math.min(begin.seq, state.head);
       missed = state !== undefined && state.head > subscriber.cursor;

@@ -21,6 +21,7 @@ import type { Session } from "./session.ts";
 import { Sessions, type SessionsLimits } from "./sessions.ts";
 import { Signals } from "./signals.ts";
 import type { Subscriber } from "./subscriber.ts";
+import { lastEventOf } from "./unconfirmed.ts";
 
 export interface NodeLimits extends FeedsLimits, RoomsLimits, SessionsLimits, PresenceLimits, AccessLimits {
   /** How long arrived inbox positions are gathered before one write. */
@@ -218,6 +219,8 @@ export class ParleyNode {
     // Why not kept: who presents positions goes on by them on any node.
     const kept = back.resume === undefined;
     const fresh = this.sessions.create(user, connection, { recovery: back.recovery !== false, kept });
+    const remembered = lastEventOf(user.tenant, back.offset);
+    if (remembered !== null) fresh.remembers(remembered);
     try {
       await this.#begin(fresh, back.resume ?? {});
       this.#recovery.keeper.keepSoon(fresh);

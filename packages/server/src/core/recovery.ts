@@ -2,14 +2,13 @@ import type { Bus, NodeMessage } from "../bus/bus.ts";
 import type { Connection, User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
-import { parseOffset } from "./entry-event.ts";
 import { Handover } from "./handover.ts";
 import type { Inboxes } from "./inbox.ts";
-import { logId } from "./log.ts";
 import type { Rooms } from "./rooms.ts";
 import type { Session } from "./session.ts";
 import { SessionKeeper, type SessionKeeperLimits } from "./session-keeper.ts";
 import type { Sessions } from "./sessions.ts";
+import { lastEventOf } from "./unconfirmed.ts";
 
 /** How the client of a session comes back to it: on another connection, to this node or to another one (REC-2). */
 export class Recovery {
@@ -69,8 +68,7 @@ export class Recovery {
 
   async #resume(session: Session, user: User, connection: Connection, offset: string | undefined): Promise<void> {
     this.#sessions.resume(session, connection, user);
-    const last = offset === undefined ? undefined : parseOffset(offset);
-    session.rewind(last === undefined ? null : { ...last, log: logId(user.tenant, last.room) });
+    session.rewind(lastEventOf(user.tenant, offset));
     try {
       await Promise.all(
         [...session.subscribers].map((subscriber) =>

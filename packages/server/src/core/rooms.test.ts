@@ -78,3 +78,71 @@ describe("joining", () => {
     expect(seqs(client, "alpha")).toEqual([1, 2, 3, 4, 5, 6]);
   });
 });
+
+describe("leaving", () => {
+  test("[FEED-1] who leaves while a page waits for it gets nothing of the room any more", async () => {
+    const { world, node } = await createWorld({ limits: { catchUpMax: 10 } });
+    const client = world.addClient("user");
+    await world.until(client.connect(node));
+    for (const room of ["alpha", "beta"]) await world.until(client.join(room));
+    await world.clock.advance(100);
+    client.connection?.resumeReading(0);
+    await send(world, node, "beta", numbered(300));
+    await world.until(world.store.deleteRoom(logId("default", "alpha")));
+    await send(world, node, "alpha", numbered(3));
+    await world.clock.advance(3_000);
+    await world.until(client.leave("alpha"));
+    client.connection?.resumeReading(1_000);
+    await send(world, node, "alpha", numbered(3));
+    await world.clock.advance(10_000);
+    expect(client.transcript.faults).toEqual([]);
+    expect(seqs(client, "beta")).toHaveLength(300);
+    expect(node.feeds.get(logId("default", "alpha"))).toBeUndefined();
+  });
+});
+
+describe("coming back to a session", () => {
+  async function createClient(world: World, node: ParleyNode): Promise<SimulatedClient> {
+    const client = world.addClient("user");
+    await world.until(client.connect(node));
+    await world.until(client.join("alpha"));
+    await world.clock.advance(100);
+    return client;
+  }
+
+  test("[REC-1] the same page again, which was lost, does not pass for the one that had arrived", async () => {
+    const { world, node } = await createWorld();
+    const client = await createClient(world, node);
+    client.connection?.confirm();
+    await world.clock.advance(100);
+    client.connection?.resumeReading(0);
+    await world.until(world.operations(node).announce({ message: "news" }));
+    await world.until(client.join("alpha"));
+    await world.clock.advance(100);
+    client.drop(true);
+    await world.until(client.connect(node, "session"));
+    await world.clock.advance(1_000);
+    expect(client.recovered).toBe(1);
+    expect(client.transcript.faults).toEqual([]);
+    expect(seqs(client, "@announcements")).toEqual([1]);
+  });
+
+  test("[REC-1] what the client remembers of a session before proves nothing of this one", async () => {
+    const { world, node } = await createWorld();
+    const other = await world.startNode();
+    const client = await createClient(world, node);
+    node.disconnectUser("default", "user", "kicked", true);
+    await world.clock.advance(3_000);
+    // Its next session begins with a page that the other node numbers likewise, and nothing but CONNECT arrives.
+    client.bytesPerMs = 0;
+    await world.until(client.connect(other, "session"));
+    await world.clock.advance(100);
+    client.bytesPerMs = 1_000;
+    client.drop(true);
+    await world.until(client.connect(other, "session"));
+    await world.clock.advance(1_000);
+    expect(client.recovered).toBe(1);
+    expect(client.transcript.faults).toEqual([]);
+    expect(client.transcript.pages).toHaveLength(2);
+  });
+});

@@ -10,7 +10,7 @@ import type { Feeds } from "./feeds.ts";
 import { eventFrame } from "./frame.ts";
 import { historyFrame, HistoryPages, type HistoryRange } from "./history.ts";
 import { newEntryId } from "./ids.ts";
-import { announcementsRoom, isRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
+import { announcementsRoom, type Epoch, isRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
 import type { Presence } from "./presence.ts";
 import type { Appended, Sequencer } from "./sequencer.ts";
 import type { Session } from "./session.ts";
@@ -33,6 +33,12 @@ const retryMs = 1_000;
 
 /** Room for a `room_gap` before a page. */
 const gapBytes = 512;
+
+/** Why a client cannot go on, as found of the epoch in which it stood. */
+interface Gap {
+  readonly reason: RoomGapReason;
+  readonly epoch: Epoch;
+}
 
 /** Where a joined session stands. */
 export interface Joined {
@@ -163,10 +169,12 @@ export class Rooms {
     else await this.resume(subscriber);
   }
 
-  /** Follows the announcements, from a position or else from now. */
+  /** Follows the announcements, from a position, or the one that the client remembers, or else from now. */
   async followAnnouncements(session: Session, after: Position | undefined): Promise<void> {
     const feed = await this.#feeds.open(logId(session.user.tenant, announcementsRoom));
-    const { epoch, seq } = after ?? { epoch: feed.epoch, seq: feed.head };
+    const { remembered } = session;
+    const known = remembered?.log === feed.log && remembered.epoch === feed.epoch ? remembered : undefined;
+    const { epoch, seq } = after ?? known ?? { epoch: feed.epoch, seq: feed.head };
     await this.resume(session.add(feed.log, epoch, seq));
   }
 
@@ -192,7 +200,8 @@ export class Rooms {
     const { session } = subscriber;
     const attempt = async (): Promise<void> => {
       if (reason !== null && !isRoom(subscriber.log)) await this.#tellGap(subscriber, reason);
-      else await this.#beginWithPage(session, subscriber.log, historyDefault, reason, subscriber);
+      else
+        await this.#beginWithPage(session, subscriber.log, historyDefault, gapOf(reason, subscriber.epoch), subscriber);
     };
     const retry = (): void => {
       if (session.connection === null || !session.subscribers.includes(subscriber)) return;
@@ -343,7 +352,7 @@ export class Rooms {
     const feed = await this.#feeds.open(log);
     if (after === undefined) return this.#subscribe(session, feed, feed.head);
     const reason = await this.#gapReason(feed, after);
-    if (reason !== null) return this.#beginWithPage(session, log, historyDefault, reason, null);
+    if (reason !== null) return this.#beginWithPage(session, log, historyDefault, gapOf(reason, after.epoch), null);
     return this.#subscribe(session, feed, after.seq);
   }
 
@@ -366,22 +375,21 @@ export class Rooms {
     const { session, log } = subscriber;
     const feed = await this.#feeds.open(log);
     if (!session.subscribers.includes(subscriber)) return;
-    const { epoch, head } = feed;
-    const frame = eventFrame("room_gap", { roomId: roomOf(log), reason, epoch, head });
-    const told = this.#subscribe(session, feed, head);
+    const frame = gapFrame(log, gapIn({ reason, epoch: subscriber.epoch }, feed.epoch), feed);
+    const told = this.#subscribe(session, feed, feed.head);
     told.gap = reason;
     session.tell(told, { frame, joined: true });
   }
 
   /**
-   * Sends the latest page as soon as the window has room for it; what follows it comes from the feed. `reason`: what the
+   * Sends the latest page as soon as the window has room for it; what follows it comes from the feed. `gap`: what the
    * client is told before. `owedTo`: the subscriber that cannot go on without it; null when the client asks for it.
    */
   async #beginWithPage(
     session: Session,
     log: LogId,
     limit: number,
-    reason: RoomGapReason | null,
+    gap: Gap | null,
     owedTo: Subscriber | null,
   ): Promise<Subscriber> {
     const before = session.find(log);
@@ -404,12 +412,12 @@ export class Rooms {
       if (now !== undefined && now !== before) return now;
       // Or it may have left: nobody asks for the page any more.
       if (now === undefined && owedTo !== null) return owedTo;
-      if (!fits) return this.#owePage(session, log, page.epoch, before, reason);
+      if (!fits) return this.#owePage(session, log, page.epoch, before, gap);
       // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
       const isStale = before?.epoch === page.epoch && page.head < before.cursor;
       if (isStale || feed.closed || feed.epoch !== page.epoch || !this.#holds(session, doubts)) continue;
-      if (reason !== null)
-        session.emit(eventFrame("room_gap", { roomId: roomOf(log), reason, epoch: page.epoch, head: page.head }));
+      const reason = gap === null ? null : gapIn(gap, page.epoch);
+      if (reason !== null) session.emit(gapFrame(log, reason, page));
       session.emit(frame);
       const subscriber = this.#subscribe(session, feed, page.head);
       subscriber.gap = reason;
@@ -424,16 +432,10 @@ export class Rooms {
   }
 
   /** The connection is gone: the page is owed to the next one, which may be there by now. */
-  #owePage(
-    session: Session,
-    log: LogId,
-    epoch: string,
-    before: Subscriber | undefined,
-    reason: RoomGapReason | null,
-  ): Subscriber {
+  #owePage(session: Session, log: LogId, epoch: string, before: Subscriber | undefined, gap: Gap | null): Subscriber {
     const owed = before ?? session.add(log, epoch, fromHistory);
     if (owed.feed === null) owed.cursor = fromHistory;
-    owed.gap = reason;
+    owed.gap = gap === null ? null : gapIn(gap, epoch);
     if (before === undefined) this.startOver(owed, null);
     return owed;
   }
@@ -475,6 +477,19 @@ export class Rooms {
     this.#feeds.unsubscribe(subscriber);
     subscriber.session.remove(subscriber);
   }
+}
+
+function gapOf(reason: RoomGapReason | null, epoch: Epoch): Gap | null {
+  return reason === null ? null : { reason, epoch };
+}
+
+/** Another life of the log outranks what else was found before it began. */
+function gapIn({ reason, epoch }: Gap, now: Epoch): RoomGapReason {
+  return epoch === now ? reason : "epoch";
+}
+
+function gapFrame(log: LogId, reason: RoomGapReason, { epoch, head }: { epoch: Epoch; head: Seq }): Buffer {
+  return eventFrame("room_gap", { roomId: roomOf(log), reason, epoch, head });
 }
 
 /** Why one who waits for a page must end; null when the failure may pass. */

@@ -4,6 +4,7 @@ import type { Feed, Taken } from "./feed.ts";
 import { Subscriber } from "./subscriber.ts";
 import {
   fromHistory,
+  holds,
   type LastEvent,
   type Notice,
   noticeRun,
@@ -74,6 +75,8 @@ export class Session {
   arrivedSinceKept = 0;
   /** Rises whenever a right of its user may have changed: an answer of before may not hold any more. */
   doubts = 0;
+  /** What the client remembered when it began: until something of this session has arrived, that is no answer to it. */
+  remembered: LastEvent | null = null;
 
   readonly #events: SessionEvents;
   #unconfirmed: Unconfirmed | null = null;
@@ -95,6 +98,8 @@ export class Session {
   #due: Subscriber[] | null = null;
   /** Its cursors are those of the store: its client may have more. */
   #fromStore = false;
+  /** The last page that has arrived: the client may still remember it as its last event. */
+  #arrivedPage: { readonly log: LogId; readonly page: number } | null = null;
 
   constructor(identity: SessionIdentity, events: SessionEvents) {
     this.id = identity.id;
@@ -232,8 +237,9 @@ export class Session {
     this.#addReplyRun({ subscriber, epoch, from: cursor, to: cursor, page: noticeRun, notice });
   }
 
-  /** Whether this very page may be on its way already: then its offset would say nothing. */
+  /** Whether this very page may be on its way already, or may have arrived: then its offset would say nothing. */
   holdsPage(log: LogId, page: number): boolean {
+    if (this.#arrivedPage?.log === log && this.#arrivedPage.page === page) return true;
     const waiting = this.#replyRuns?.some((run) => run.subscriber.log === log && run.page === page) ?? false;
     return waiting || (this.#unconfirmed?.holdsPage(log, page) ?? false);
   }
@@ -356,14 +362,33 @@ export class Session {
 
   /** All that was written, or is about to be, and is not known to have arrived, in order. */
   unarrived(): readonly Run[] {
-    const written = this.#unconfirmed?.runs ?? [];
-    return this.#replyRuns === null ? written : [...written, ...this.#replyRuns];
+    const { remembered } = this;
+    const runs = [...(this.#unconfirmed?.runs ?? []), ...(this.#replyRuns ?? [])];
+    if (remembered === null) return runs;
+    return runs.map((run) => (holds(run, remembered) ? { ...run, page: repeatedRun } : run));
   }
 
   /** Another node served it until now: its cursors stand, and these runs may not have arrived. Null: nobody knows. */
   takeOver(runs: readonly Run[] | null): void {
     this.#fromStore = runs === null;
     for (const run of runs ?? []) this.#wrote(run);
+  }
+
+  /** The client begins with the last event of a session before. */
+  remembers(last: LastEvent): void {
+    this.remembered = last;
+    this.#noteArrived(last.log, last.page);
+  }
+
+  #noteArrived(log: LogId, page: number | null): void {
+    if (page !== null && page > 0) this.#arrivedPage = { log, page };
+  }
+
+  #isOfBefore(claimed: LastEvent | null): boolean {
+    const before = this.remembered;
+    if (before === null || claimed === null) return false;
+    const { log, epoch, seq, page } = claimed;
+    return before.log === log && before.epoch === epoch && before.seq === seq && before.page === page;
   }
 
   onPinged(): void {
@@ -374,10 +399,13 @@ export class Session {
 
   /** The window is free again: what has arrived is confirmed, and parked subscribers are due. */
   onAnswered(): void {
+    // Why: the first thing that is written to one who remembers an event is what makes it forget that.
+    if (this.#wroteBeforePing) this.remembered = null;
     this.#wroteBeforePing = false;
     if (this.#unconfirmed !== null) {
       const arrived = this.#unconfirmed.answered();
       if (this.#unconfirmed.size === 0) this.#unconfirmed = null;
+      for (const { subscriber, page } of arrived) this.#noteArrived(subscriber.log, page);
       if (arrived.length > 0) this.#events.onArrived(this, arrived);
     }
     this.#grantRoom();
@@ -396,7 +424,9 @@ export class Session {
    * remembers none). A subscriber whose first history page may not have arrived stands before it (`fromHistory`).
    * Notices that may not have arrived are told again.
    */
-  rewind(last: LastEvent | null): void {
+  rewind(claimed: LastEvent | null): void {
+    const last = this.#isOfBefore(claimed) ? null : claimed;
+    if (last !== null) this.#noteArrived(last.log, last.page);
     if (this.#fromStore && last !== null) this.#advanceTo(last);
     this.#fromStore = false;
     if (this.#unconfirmed === null) return;

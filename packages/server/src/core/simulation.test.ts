@@ -63,7 +63,7 @@ describe("simulated cluster", () => {
   test("[FEED-1] whatever befalls hints, links, nodes and store: each entry once, in order, without a gap", {
     timeout: 120_000,
   }, async () => {
-    const outcomes = await simulateAll(200, {
+    const outcomes = await simulateAll(100, {
       users: sixUsers,
       steps: 300,
       turmoil: { rooms: ["alpha", "beta", "gamma"], weights: ordinaryWeights },
@@ -71,5 +71,87 @@ describe("simulated cluster", () => {
     expect(outcomes.flatMap(({ gaps }) => gaps)).toEqual([]);
     expect(total(outcomes, ({ delivered }) => delivered)).toBeGreaterThan(1_000);
     expect(total(outcomes, ({ recovered }) => recovered)).toBeGreaterThan(10);
+  });
+
+  test("[FEED-1] [REC-1] overload: readers that stall, many rooms, pages, edits and returns twice at once", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(60, {
+      users: sixUsers,
+      steps: 300,
+      limits: { catchUpReadsMax: 2 },
+      turmoil: {
+        rooms: ["alpha", "beta", "gamma", "delta", "epsilon"],
+        weights: {
+          ...ordinaryWeights,
+          connectAgain: 4,
+          stall: 5,
+          typing: 10,
+          history: 4,
+          edit: 5,
+          delete: 3,
+          joinShort: 3,
+        },
+      },
+    });
+    expect(outcomes.flatMap(({ gaps }) => gaps)).toEqual([]);
+  });
+
+  test("[FEED-1] [REC-1] notifications reach a user who is away, here, or here twice: none is lost", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(60, {
+      users: ["user-0", "user-0", "user-1", "user-1", "user-2", "user-3"],
+      steps: 300,
+      turmoil: {
+        rooms: ["alpha"],
+        weights: { ...ordinaryWeights, send: 10, notify: 30, announce: 5, connectAgain: 3, stall: 3 },
+      },
+    });
+    expect(total(outcomes, ({ turmoil }) => turmoil.notices.length)).toBeGreaterThan(1_000);
+  });
+
+  test("[FEED-1] floors rise, clients fall far behind: they are told, and get the latest page", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(60, {
+      users: sixUsers,
+      steps: 300,
+      limits: { catchUpMax: 40 },
+      turmoil: { rooms: ["alpha", "beta"], weights: { ...ordinaryWeights, trim: 3, edit: 5, announce: 2, stall: 2 } },
+    });
+    const gaps = new Set(outcomes.flatMap((outcome) => outcome.gaps));
+    expect(gaps).toEqual(new Set(["floor", "too_far"]));
+  });
+
+  test("[FEED-1] rooms are deleted and made again, stores restored: other epochs are told, never skipped into", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(60, {
+      users: sixUsers,
+      steps: 300,
+      limits: { catchUpMax: 40 },
+      turmoil: {
+        rooms: ["alpha", "beta"],
+        weights: { ...ordinaryWeights, announce: 3, notify: 3, backup: 2, restore: 1, deleteRoom: 1, edit: 5, trim: 1 },
+      },
+    });
+    expect(outcomes.flatMap(({ gaps }) => gaps)).toContain("epoch");
+  });
+
+  test("[ACC-1] who loses a membership at any moment gets nothing from that entry on, and is told", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(60, {
+      users: sixUsers,
+      steps: 300,
+      turmoil: {
+        rooms: ["alpha"],
+        memberRooms: ["club", "board"],
+        appendFaults: ["unavailable"],
+        weights: { ...ordinaryWeights, remove: 4, admit: 6, stall: 3, connectAgain: 2 },
+      },
+    });
+    expect(total(outcomes, ({ turmoil }) => turmoil.changes.length)).toBeGreaterThan(1_000);
   });
 });

@@ -1,4 +1,5 @@
-import type { Epoch, LogId, Seq } from "./log.ts";
+import { parseOffset } from "./entry-event.ts";
+import { type Epoch, type LogId, logId, type Seq } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
 
 /** The page number of a run that no event is found in: its entries came before, so that they say nothing of the order. */
@@ -30,6 +31,12 @@ export interface LastEvent {
   readonly epoch: Epoch;
   readonly seq: Seq;
   readonly page: number | null;
+}
+
+/** What a client says to remember, by the offset of it; null for none, and for what no node can have written. */
+export function lastEventOf(tenant: string, offset: string | undefined): LastEvent | null {
+  const last = offset === undefined ? undefined : parseOffset(offset);
+  return last === undefined ? null : { ...last, log: logId(tenant, last.room) };
 }
 
 /** The cursor of one who has not even the first page. */
@@ -94,7 +101,8 @@ function isContinued(last: Run, next: Run): boolean {
   return isOne && last.page === null && next.page === null;
 }
 
-function holds({ subscriber, epoch, from, to, page }: Run, last: LastEvent): boolean {
+/** Whether the event is one of the run. */
+export function holds({ subscriber, epoch, from, to, page }: Run, last: LastEvent): boolean {
   if (subscriber.log !== last.log || epoch !== last.epoch || page !== last.page) return false;
   return page === null ? from < last.seq && last.seq <= to : last.seq === to;
 }
