@@ -65,7 +65,8 @@ async function startSentinel(resources: AsyncDisposableStack, masterPort: number
     `dir ${folder.path}`,
     `sentinel monitor ${sentinelName} 127.0.0.1 ${masterPort} 2`,
     `sentinel down-after-milliseconds ${sentinelName} 1000`,
-    `sentinel failover-timeout ${sentinelName} 5000`,
+    // Twice of it passes after an election that nobody won.
+    `sentinel failover-timeout ${sentinelName} 2000`,
   ];
   const file = path.join(folder.path, "sentinel.conf");
   await writeFile(file, `${settings.join("\n")}\n`);

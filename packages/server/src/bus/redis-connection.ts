@@ -1,4 +1,4 @@
-import { createClient } from "redis";
+import { createClient, ErrorReply } from "redis";
 import type { Clock } from "../core/clock.ts";
 
 export interface RedisAddress {
@@ -16,8 +16,8 @@ export interface RedisLogin {
 
 export interface ConnectionEvents {
   onMessage(channel: string, message: Buffer): void;
-  /** The server holds this channel's subscription no longer, since its slot went elsewhere. */
-  onMoved(channel: string): void;
+  /** A slot went elsewhere. The server holds this channel's subscription no longer; null: it took no message. */
+  onMoved(channel: string | null): void;
   /** Once, unless it was closed from here. */
   onLost(cause: unknown): void;
 }
@@ -106,7 +106,7 @@ export class RedisConnection {
     return await inTime(this.#client.sendCommand([...words]), answerMs, this.#clock);
   }
 
-  /** False: dropped, because the connection is gone or takes too little. An error of the server ends the connection. */
+  /** False: dropped, because the connection is gone or takes too little. A server that refuses it ends the connection. */
   publish(channel: string, message: Buffer): boolean {
     if (this.#state !== "open" || this.#unansweredBytes + message.length > unansweredBytesMax) return false;
     this.#unansweredBytes += message.length;
@@ -114,7 +114,11 @@ export class RedisConnection {
       () => {
         this.#unansweredBytes -= message.length;
       },
-      (error: unknown) => this.#lose(error),
+      (error: unknown) => {
+        this.#unansweredBytes -= message.length;
+        if (error instanceof ErrorReply && error.message.startsWith("MOVED ")) this.#events.onMoved(null);
+        else this.#lose(error);
+      },
     );
     return true;
   }
@@ -163,17 +167,26 @@ export class RedisConnection {
     const expected = this.#subscribed;
     const askedAt = this.#clock.monotonic();
     try {
-      const answer = await this.command(["CLIENT", "INFO"]);
-      const count = typeof answer === "string" ? /\bssub=(\d+)/.exec(answer)?.[1] : undefined;
+      const found = subscriptionsIn(await this.command(["CLIENT", "INFO"]));
       const stable = expected !== null && expected === this.#subscribed;
-      if (stable && count !== undefined && Number(count) !== expected)
-        throw new Error(`${count} channels are subscribed in the place of ${expected}`);
+      if (stable && found !== undefined && found !== expected)
+        this.#lose(new Error(`${found} channels are subscribed in the place of ${expected}`));
     } catch (error) {
-      // Why: a server that delivers is there, however long its messages hold up its answer.
-      if (!(error instanceof NoAnswerError) || this.#heardAt <= askedAt) this.#lose(error);
+      if (!this.#isAlive(error, askedAt)) this.#lose(error);
     }
     if (this.#state === "open") this.#probeLater();
   }
+
+  // Why: a refusal is an answer, too; and who delivers is there, however long that holds up its answer.
+  #isAlive(error: unknown, askedAt: number): boolean {
+    return error instanceof ErrorReply || (error instanceof NoAnswerError && this.#heardAt > askedAt);
+  }
+}
+
+/** Undefined: the server does not tell (Redis before 7.0.3). */
+function subscriptionsIn(info: unknown): number | undefined {
+  const count = typeof info === "string" ? /\bssub=(\d+)/.exec(info)?.[1] : undefined;
+  return count === undefined ? undefined : Number(count);
 }
 
 function batches(channels: readonly string[], oneCommand: boolean): string[][] {

@@ -16,6 +16,8 @@ export interface Layout {
 export interface LayoutSource extends Disposable {
   /** Errors: rejects when nobody could be asked, or those who were do not know. */
   find(): Promise<Layout>;
+  /** What was found turned out not to be so: the next time maybe another is asked. */
+  doubt(): void;
   /** Errors: rejects when the server at the other end is not a master. */
   verify(connection: RedisConnection): Promise<void>;
 }
@@ -32,7 +34,7 @@ export function layoutSource(mode: RedisMode, parts: LayoutParts): LayoutSource 
   if (mode === "sentinel") return sentinelSource(parts);
   if (mode === "cluster") return clusterSource(parts);
   const layout = oneMaster(parts.addresses.slice(0, 1));
-  return { find: () => Promise.resolve(layout), verify: () => Promise.resolve(), [Symbol.dispose]() {} };
+  return { find: () => Promise.resolve(layout), doubt() {}, verify: () => Promise.resolve(), [Symbol.dispose]() {} };
 }
 
 function oneMaster(masters: readonly RedisAddress[]): Layout {
@@ -51,6 +53,7 @@ function sentinelSource({ addresses, login, sentinelName, clock }: LayoutParts):
         const [host, port] = sentinelAnswer.parse(answer);
         return oneMaster([{ host, port }]);
       }),
+    doubt: () => inquirer.leave(),
     // Why: a sentinel that was cut off names a master that is one no longer.
     async verify(connection) {
       roleAnswer.parse(await connection.command(["ROLE"]));
@@ -75,6 +78,7 @@ function clusterSource({ addresses, login, clock }: LayoutParts): LayoutSource {
       known = found.servers;
       return found.layout;
     },
+    doubt: () => inquirer.leave(),
     verify: () => Promise.resolve(),
     [Symbol.dispose]: () => inquirer.close(),
   };
@@ -86,22 +90,25 @@ async function askCluster(connection: RedisConnection): Promise<{ layout: Layout
   if (typeof info !== "string" || !info.includes("cluster_state:ok")) throw new Error("the cluster is not ok");
   const ranges = clusterSlots.parse(await connection.command(["CLUSTER", "SLOTS"]));
   const owners = new Int16Array(slots).fill(-1);
-  const masters: RedisAddress[] = [];
+  const masters = new Map<string, { index: number; address: RedisAddress }>();
   const servers: RedisAddress[] = [];
-  for (const [first, last, ...members] of ranges) {
-    // An empty host means the one that was asked.
-    const found = members.map(([host, port]) => ({
-      host: host === null || host === "" ? connection.address.host : host,
-      port,
-    }));
-    const [master] = found;
-    if (master === undefined) continue;
-    let index = masters.findIndex((other) => sameAddress(other, master));
-    if (index < 0) index = masters.push(master) - 1;
-    owners.fill(index, first, last + 1);
+  // Why in order: the same cluster is to give the same layout, whichever of its servers is asked.
+  for (const [first, last, ...members] of ranges.toSorted(([one], [other]) => one - other)) {
+    const found = members.map((member) => addressOf(member, connection));
+    const [address] = found;
+    if (address === undefined) continue;
+    const name = `${address.host} ${address.port}`;
+    const master = masters.get(name) ?? { index: masters.size, address };
+    masters.set(name, master);
+    owners.fill(master.index, first, last + 1);
     servers.push(...found);
   }
-  return { layout: { masters, owners }, servers };
+  return { layout: { masters: [...masters.values()].map(({ address }) => address), owners }, servers };
+}
+
+/** An empty host means the server that was asked. */
+function addressOf([host, port]: z.output<typeof clusterServer>, asked: RedisConnection): RedisAddress {
+  return { host: host === null || host === "" ? asked.address.host : host, port };
 }
 
 export function sameAddress(one: RedisAddress, other: RedisAddress): boolean {
@@ -134,23 +141,28 @@ class Inquirer {
         this.#drop(before);
       }
     }
-    const asked = new Set<string>();
-    for (const address of addresses) {
-      if (this.#closed || asked.has(`${address.host}:${address.port}`)) continue;
-      asked.add(`${address.host}:${address.port}`);
+    const unique = new Map(addresses.map((address) => [`${address.host} ${address.port}`, address]));
+    // Why in any order: not every node is to ask the same one.
+    for (const address of shuffled([...unique.values()])) {
+      if (this.#closed) break;
       try {
         return await question(await this.#open(address));
       } catch (error) {
         cause = error;
-        if (this.#connection !== null) this.#drop(this.#connection);
+        this.leave();
       }
     }
     throw cause;
   }
 
+  /** The next question goes to any of the servers. */
+  leave(): void {
+    if (this.#connection !== null) this.#drop(this.#connection);
+  }
+
   close(): void {
     this.#closed = true;
-    if (this.#connection !== null) this.#drop(this.#connection);
+    this.leave();
   }
 
   async #open(address: RedisAddress): Promise<RedisConnection> {
@@ -171,4 +183,11 @@ class Inquirer {
     connection.close();
     if (this.#connection === connection) this.#connection = null;
   }
+}
+
+function shuffled<Item>(items: readonly Item[]): Item[] {
+  return items
+    .map((item) => ({ item, place: Math.random() }))
+    .toSorted((one, other) => one.place - other.place)
+    .map(({ item }) => item);
 }

@@ -63,7 +63,7 @@ export class Shard {
     const { address, login, clock, verify } = this.#parts;
     const events = {
       onMessage: (channel: string, message: Buffer) => this.#parts.events.onMessage(channel, message),
-      onMoved: (channel: string) => this.#moved(channel),
+      onMoved: (channel: string | null) => this.#moved(channel),
       onLost: (cause: unknown) => this.#lose(cause),
     };
     try {
@@ -99,7 +99,7 @@ export class Shard {
 
   /** Not ready before what is wanted now is subscribed. */
   settle(): void {
-    if (!this.open) return;
+    if (!this.open || (this.ready && this.#changed.size === 0)) return;
     this.#state = "subscribing";
     this.#awaited = this.#changed.size;
     void this.#work();
@@ -128,13 +128,14 @@ export class Shard {
     this.#parts.events.onLost(cause);
   }
 
-  #moved(channel: string): void {
-    this.#subscribed.delete(channel);
-    if (!this.#wanted.has(channel) || !this.open) return;
-    // Why not at once again: who is told has a look where the slot is, and then calls `settle`.
-    this.#changed.add(channel);
-    this.#awaited = this.#changed.size;
-    this.#state = "subscribing";
+  #moved(channel: string | null): void {
+    if (!this.open) return;
+    if (channel !== null && this.#subscribed.delete(channel) && this.#wanted.has(channel)) {
+      // Why not at once again: who is told has a look where the slot is, and then calls `settle`.
+      this.#changed.add(channel);
+      this.#awaited = this.#changed.size;
+      this.#state = "subscribing";
+    }
     this.#parts.events.onMoved();
   }
 

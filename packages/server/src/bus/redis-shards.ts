@@ -21,7 +21,7 @@ export interface ShardsParts {
 }
 
 /** How often it is asked where the masters are, while all is well. */
-const lookMs = 1_000;
+const lookMs = 2_000;
 /** Pause before the next attempt: it doubles from the first to the last of these. */
 const retryMsMin = 50;
 const retryMsMax = 800;
@@ -173,6 +173,7 @@ export class Shards {
 
   #disturb(): void {
     this.#disturbed = true;
+    this.#parts.source.doubt();
     this.#wake();
   }
 
