@@ -152,6 +152,32 @@ describe("a right that is lost", () => {
     await world.stop();
   });
 
+  test("[ACC-1] what no node can have missed is not kept", async () => {
+    const { world, home } = await createCluster();
+    const change = { kind: "access_changed", tenant: "default", userId: "someone", roomId: null };
+    const data = JSON.stringify({ from: "elsewhere", change });
+    const common = {
+      log: controlLog,
+      type: "control",
+      actor: "@server",
+      at: 0,
+      v: 1,
+      data,
+      clientId: null,
+      effect: null,
+    };
+    for (let n = 1; n <= 12; n += 1) {
+      const appends = Array.from({ length: 1_000 }, (_, index) => ({ ...common, id: `${n}-${index}` }));
+      await world.until(world.store.append({ node: "elsewhere", n, appends }));
+    }
+    await world.clock.advance(3_000);
+    const [state] = await world.until(world.store.states([controlLog]));
+    expect(state?.head).toBeGreaterThan(12_000);
+    expect((state?.head ?? 0) + 1 - (state?.floor ?? 0)).toBeLessThan(11_000);
+    expect(home.feeds.get(controlLog)?.head).toBe(state?.head);
+    await world.stop();
+  });
+
   test("[ACC-1] an entry that a newer node wrote counts as anything", async () => {
     const { world, office, reader } = await createCluster();
     await world.until(

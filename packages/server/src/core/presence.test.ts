@@ -103,7 +103,10 @@ describe("users on several nodes", () => {
 });
 
 describe("a return", () => {
-  test("[PRES-1] on another node within the grace is no leave, and no arrival", async () => {
+  test.each([
+    ["with its positions", "positions"],
+    ["to its session", "session"],
+  ] as const)("[PRES-1] on another node %s within the grace is no leave, and no arrival", async (_, by) => {
     for (let awayMs = 0; awayMs < 5_000; awayMs += 310) {
       const cluster = await createCluster({ seed: awayMs + 1 });
       const { world, one, two, ann, ben } = cluster;
@@ -111,7 +114,7 @@ describe("a return", () => {
       await world.clock.advance(3_000);
       cat.drop(true);
       await world.clock.advance(awayMs);
-      await world.until(cat.connect(two, "positions"));
+      await world.until(cat.connect(two, by));
       await world.clock.advance(15_000);
       expect([told(ann), told(ben)], `${awayMs} ms away`).toEqual([["joined cat"], ["joined cat"]]);
       for (const node of [one, two]) expect(await usersAt(cluster, node)).toEqual(["ann", "ben", "cat"]);
