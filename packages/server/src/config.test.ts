@@ -158,26 +158,23 @@ function busProblems(env: Readonly<Record<string, string>>): readonly string[] {
   return problems.filter((problem) => problem.startsWith("bus."));
 }
 
-/** Without what a bus needs of the store. */
-function ownBusProblems(env: Readonly<Record<string, string>>): readonly string[] {
-  return busProblems(env).filter((problem) => !problem.includes("PARLEY_STORE_URL"));
-}
+const sharedStore = { PARLEY_STORE_URL: "postgres://localhost/parley" };
 
 test("a bus needs a store that all nodes share, and a secret of its own", () => {
   expect(busProblems({ PARLEY_BUS_SECRET: secret })).toEqual([
     expect.stringMatching(/^bus\.url is set, but .* set PARLEY_STORE_URL/),
   ]);
-  expect(ownBusProblems({})).toEqual([expect.stringMatching(/^bus\.secret is not set.*PARLEY_BUS_SECRET=/s)]);
-  expect(ownBusProblems({ PARLEY_BUS_SECRET: "short" })).toEqual([expect.stringMatching(/has 5 bytes/)]);
-  expect(ownBusProblems({ PARLEY_BUS_SECRET: secret })).toEqual([]);
+  expect(busProblems(sharedStore)).toEqual([expect.stringMatching(/^bus\.secret is not set.*PARLEY_BUS_SECRET=/s)]);
+  expect(busProblems({ ...sharedStore, PARLEY_BUS_SECRET: "short" })).toEqual([expect.stringMatching(/has 5 bytes/)]);
+  expect(busProblems({ ...sharedStore, PARLEY_BUS_SECRET: secret })).toEqual([]);
 });
 
 test("several addresses of Redis need a mode, and are all of one kind", () => {
-  const two = { PARLEY_BUS_SECRET: secret, PARLEY_BUS_URL: "redis://a:1,redis://b:2" };
-  expect(ownBusProblems(two)).toEqual([expect.stringContaining("PARLEY_BUS_MODE")]);
-  expect(ownBusProblems({ ...two, PARLEY_BUS_MODE: "cluster" })).toEqual([]);
+  const two = { ...sharedStore, PARLEY_BUS_SECRET: secret, PARLEY_BUS_URL: "redis://a:1,redis://b:2" };
+  expect(busProblems(two)).toEqual([expect.stringContaining("PARLEY_BUS_MODE")]);
+  expect(busProblems({ ...two, PARLEY_BUS_MODE: "cluster" })).toEqual([]);
   const mixed = { ...two, PARLEY_BUS_MODE: "sentinel", PARLEY_BUS_URL: "redis://a:1,rediss://b:2" };
-  expect(ownBusProblems(mixed)).toEqual([expect.stringContaining("redis:// and rediss://")]);
+  expect(busProblems(mixed)).toEqual([expect.stringContaining("redis:// and rediss://")]);
 });
 
 test.each(["http://a", "redis:", "redis://a/5", "redis://a?db=1", "redis://u:%zz@a", "a:6379"])(

@@ -30,7 +30,7 @@ const probeEveryMs = 400;
 const unansweredBytesMax = 8_388_608;
 
 /** Redis has not answered in time. */
-export class NoAnswerError extends Error {
+class NoAnswerError extends Error {
   override readonly name = "NoAnswerError";
 }
 
