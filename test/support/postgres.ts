@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { chownSync, existsSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { connect } from "node:net";
 import path from "node:path";
 import { repositoryRoot, spawnProgram, type TestProcess } from "./process.ts";
@@ -97,6 +98,28 @@ export class PostgresServer implements AsyncDisposable {
     await run("pg_ctl", ["promote", "-w", "-D", this.#data]);
   }
 
+  /** A promoted standby takes the place of the server that it followed, which is no more: its port, so its address. */
+  async replace(former: PostgresServer): Promise<void> {
+    await this.stop();
+    this.#port = former.#port;
+    await this.resume();
+  }
+
+  /** Keeps a copy of all data, to which `setBack` returns. */
+  async save(): Promise<void> {
+    await this.stop();
+    await run("cp", ["-a", this.#data, this.#saved]);
+    await this.resume();
+  }
+
+  /** What a disk's snapshot does that is put back: the data are those of before, and nothing says so. */
+  async setBack(): Promise<void> {
+    await this.stop();
+    await rm(this.#data, { recursive: true });
+    await run("cp", ["-a", this.#saved, this.#data]);
+    await this.resume();
+  }
+
   /** Runs SQL and gives its rows as lines, their columns separated by `|`. */
   async sql(text: string): Promise<readonly string[]> {
     const lines = await run("psql", ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", this.url(), "-c", text]);
@@ -113,6 +136,10 @@ export class PostgresServer implements AsyncDisposable {
 
   get #data(): string {
     return path.join(this.#folder.path, "data");
+  }
+
+  get #saved(): string {
+    return path.join(this.#folder.path, "saved");
   }
 
   async #startSomewhere(): Promise<void> {

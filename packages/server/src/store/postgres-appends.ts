@@ -38,7 +38,9 @@ export class Appends {
       const generation = textOf(row["generation"]);
       const heads = readHeads(row);
       const last = heads.at(-1);
-      if (last !== undefined) this.#connections.witness = last;
+      // The last part is the cluster's.
+      const [own = ""] = generation.split(".");
+      if (last !== undefined) this.#connections.witness(last.log, last.life, last.head, own);
       const epochs = new Map(heads.map(({ log, life }) => [log, epochOf(life, generation)]));
       const results = journalResults.parse(JSON.parse(textOf(row["results"])));
       return batch.appends.map(({ log, id, at }, index): AppendResult => {

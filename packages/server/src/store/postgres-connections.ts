@@ -1,4 +1,5 @@
 import { Client, type ClientBase, Pool, type PoolClient } from "pg";
+import type { LogId, Seq } from "../core/log.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import { portError, reasonOf } from "./postgres-errors.ts";
 import { beginSession, type Session, type Witness } from "./postgres-session.ts";
@@ -20,13 +21,20 @@ export class Connections {
   #appends: Promise<unknown> = Promise.resolve();
   #closed = false;
   /** Compared with the database on each new connection. */
-  witness: Witness | null = null;
+  #witness: Witness | null = null;
 
   constructor(address: PostgresAddress) {
     this.#address = address;
     this.#pool = new Pool({ ...address.connection, max: poolConnectionsMax });
     // The pool drops a connection that fails while it is idle; without a listener the process would end.
     this.#pool.on("error", () => undefined);
+  }
+
+  /** This node committed: what the database must not fall behind. `generation`: the store's own. */
+  witness(log: LogId, life: number, head: Seq, generation: string): void {
+    const { generations = new Set<string>() } = this.#witness ?? {};
+    const isKnown = generations.has(generation);
+    this.#witness = { log, life, head, generations: isKnown ? generations : new Set([...generations, generation]) };
   }
 
   get closed(): boolean {
@@ -73,7 +81,7 @@ export class Connections {
     client.on("end", () => this.#drop(client));
     try {
       await client.connect();
-      const session = await beginSession(client, this.#address.schema, this.witness);
+      const session = await beginSession(client, this.#address.schema, this.#witness);
       this.#writer = { client, session };
       return this.#writer;
     } catch (error) {
@@ -115,7 +123,7 @@ export class Connections {
     const known = this.#sessions.get(client);
     if (known !== undefined) return known;
     try {
-      const session = await beginSession(client, this.#address.schema, this.witness);
+      const session = await beginSession(client, this.#address.schema, this.#witness);
       this.#sessions.set(client, session);
       return session;
     } catch (error) {

@@ -20,11 +20,12 @@ export interface Session {
   control(command: "BEGIN" | "COMMIT" | "ROLLBACK"): Promise<string>;
 }
 
-/** Where a log stood after this node's last commit. */
+/** Where a log stood after this node's last commit, and the generations of the store that this node has committed in. */
 export interface Witness {
   readonly log: LogId;
   readonly life: number;
   readonly head: Seq;
+  readonly generations: ReadonlySet<string>;
 }
 
 /**
@@ -88,12 +89,13 @@ async function clusterOf(client: ClientBase): Promise<string> {
 
 /**
  * A log that lost entries which this node committed: the database was set back, on the same timeline. Then its epochs
- * must change before anyone reads. Only who still sees the generation of before changes it.
+ * must change before anyone reads. A generation that this node has not committed in was begun for that reason already.
  */
-async function renewIfFallenBack(session: Session, { log, life, head }: Witness): Promise<void> {
+async function renewIfFallenBack(session: Session, { log, life, head, generations }: Witness): Promise<void> {
   const [row] = await session.rows(statements.witnessed, [log]);
   if (row === undefined || integerOf(row["life"]) !== life || integerOf(row["head"]) >= head) return;
-  await session.rows(statements.renew, [newGeneration(), textOf(row["generation"])]);
+  const generation = textOf(row["generation"]);
+  if (generations.has(generation)) await session.rows(statements.renew, [newGeneration(), generation]);
 }
 
 export function newGeneration(): string {
