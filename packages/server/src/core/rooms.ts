@@ -8,9 +8,10 @@ import { membershipChangeIn } from "./entry-event.ts";
 import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
 import { eventFrame } from "./frame.ts";
-import { historyFrame, HistoryPages, type HistoryRange } from "./history.ts";
+import { HistoryPages, type HistoryRange } from "./history.ts";
 import { newEntryId } from "./ids.ts";
-import { announcementsRoom, type Epoch, isRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
+import { announcementsRoom, isRoom, type LogId, logId, roomOf, type Seq, tenantOf } from "./log.ts";
+import { Placement } from "./placement.ts";
 import type { Presence } from "./presence.ts";
 import type { Appended, Sequencer } from "./sequencer.ts";
 import type { Session } from "./session.ts";
@@ -25,21 +26,6 @@ export interface RoomsLimits {
   readonly catchUpMax: number;
 }
 
-/** Messages in a first page, unless the client asks for another number. */
-const historyDefault = 50;
-
-/** Pause after the store or the access policy failed. */
-const retryMs = 1_000;
-
-/** Room for a `room_gap` before a page. */
-const gapBytes = 512;
-
-/** Why a client cannot go on, as found of the epoch in which it stood. */
-interface Gap {
-  readonly reason: RoomGapReason;
-  readonly epoch: Epoch;
-}
-
 /** Where a joined session stands. */
 export interface Joined {
   readonly roomId: string;
@@ -49,7 +35,6 @@ export interface Joined {
 
 /** Joining, leaving, sending and reading rooms, each with the right to it. */
 export class Rooms {
-  readonly #store: Store;
   readonly #clock: Clock;
   readonly #feeds: Feeds;
   readonly #access: Access;
@@ -59,8 +44,8 @@ export class Rooms {
   readonly pages: HistoryPages;
   readonly #limits: RoomsLimits;
   readonly #keep: (session: Session) => undefined | Promise<void>;
-  readonly #alone: boolean;
   readonly #confirmation: Confirmation;
+  readonly #placement: Placement;
 
   constructor(parts: {
     store: Store;
@@ -76,7 +61,6 @@ export class Rooms {
     /** Settles when the session is kept as it is now; undefined: it is. */
     keep: (session: Session) => undefined | Promise<void>;
   }) {
-    this.#store = parts.store;
     this.#clock = parts.clock;
     this.#feeds = parts.feeds;
     this.#access = parts.access;
@@ -85,8 +69,13 @@ export class Rooms {
     this.pages = new HistoryPages(parts.store, parts.limits.historyPageBytesMax);
     this.#limits = parts.limits;
     this.#keep = parts.keep;
-    this.#alone = parts.alone;
     this.#confirmation = parts.confirmation;
+    this.#placement = new Placement({
+      ...parts,
+      pages: this.pages,
+      catchUpMax: parts.limits.catchUpMax,
+      close: (subscriber, reason) => this.close(subscriber, reason),
+    });
   }
 
   /**
@@ -109,14 +98,14 @@ export class Rooms {
     }
     const before = session.find(log);
     try {
-      const subscriber = await this.#place(session, log, request);
+      const subscriber = await this.#placement.place(session, log, request);
       this.#enter(subscriber);
       if (session.doubts !== doubts) this.recheck(session, log);
       const joined = { roomId: request.roomId, epoch: subscriber.epoch, seq: subscriber.cursor };
       await this.#keep(session);
       return joined;
     } catch (error) {
-      if (before !== undefined) this.#goOn(before);
+      if (before !== undefined) this.#placement.goOn(before);
       throw error;
     }
   }
@@ -129,7 +118,7 @@ export class Rooms {
     const subscriber = session.find(logId(session.user.tenant, roomId));
     if (subscriber !== undefined) {
       this.#exit(subscriber, true);
-      this.#remove(subscriber);
+      this.#placement.remove(subscriber);
     }
     return this.#keep(session);
   }
@@ -141,22 +130,22 @@ export class Rooms {
   async resume(subscriber: Subscriber): Promise<void> {
     const { session, log } = subscriber;
     const { doubts } = session;
-    if (isRoom(log) && !(await this.#mayRead(session.user, log))) {
+    if (isRoom(log) && !(await this.#placement.mayRead(session.user, log))) {
       if (session.subscribers.includes(subscriber)) this.close(subscriber, "forbidden");
       return;
     }
     const feed = await this.#feeds.open(log);
     if (session.connection === null || !session.subscribers.includes(subscriber)) return;
     const { epoch, cursor } = subscriber;
-    const reason = cursor === fromHistory ? null : await this.#gapReason(feed, { epoch, seq: cursor });
+    const reason = cursor === fromHistory ? null : await this.#placement.gapReason(feed, { epoch, seq: cursor });
     if (session.connection === null || !session.subscribers.includes(subscriber)) return;
     // Why: the client claims a place that the log has not reached; no page would ever be as new.
     if (reason === "ahead") subscriber.cursor = 0;
     if (cursor === fromHistory || reason !== null) {
       this.#enter(subscriber);
-      this.startOver(subscriber, reason ?? subscriber.gap);
+      this.#placement.startOver(subscriber, reason ?? subscriber.gap);
     } else {
-      this.#enter(this.#subscribe(session, feed, cursor));
+      this.#enter(this.#placement.subscribe(session, feed, cursor));
       if (isRoom(log) && session.doubts !== doubts) this.recheck(session, log);
     }
   }
@@ -197,21 +186,7 @@ export class Rooms {
 
   /** The latest page instead of what the subscriber cannot continue; `reason`: what it is told before, null for nothing. */
   startOver(subscriber: Subscriber, reason: RoomGapReason | null): void {
-    const { session } = subscriber;
-    const attempt = async (): Promise<void> => {
-      if (reason !== null && !isRoom(subscriber.log)) await this.#tellGap(subscriber, reason);
-      else
-        await this.#beginWithPage(session, subscriber.log, historyDefault, gapOf(reason, subscriber.epoch), subscriber);
-    };
-    const retry = (): void => {
-      if (session.connection === null || !session.subscribers.includes(subscriber)) return;
-      attempt().catch((error: unknown) => {
-        const ending = endingOf(error);
-        if (ending === null) this.#clock.after(retryMs, retry);
-        else if (session.subscribers.includes(subscriber)) this.close(subscriber, ending);
-      });
-    };
-    retry();
+    this.#placement.startOver(subscriber, reason);
   }
 
   /** The right to do it, at once when known; rejects with `forbidden`, which is also the answer for a room that is not there. */
@@ -238,7 +213,7 @@ export class Rooms {
       await this.#require(session.user, log, "read");
       const page = await this.pages.range(session.user.tenant, range);
       const fits = await session.spare(page.bytes);
-      if (!fits || this.#holds(session, doubts)) return page;
+      if (!fits || this.#placement.holds(session, doubts)) return page;
     }
   }
 
@@ -291,171 +266,23 @@ export class Rooms {
     const subscriber = session.find(log);
     if (subscriber === undefined || subscriber.feed === null) return;
     this.#feeds.unsubscribe(subscriber);
-    this.#goOn(subscriber);
-  }
-
-  /** Delivery to a subscriber was stopped: it goes on at its cursor, if the right to read still holds. */
-  #goOn(subscriber: Subscriber): void {
-    const { session, log } = subscriber;
-    const waits = (): boolean =>
-      session.connection !== null && session.subscribers.includes(subscriber) && subscriber.feed === null;
-    const attempt = async (): Promise<void> => {
-      if (!waits()) return;
-      const { doubts } = session;
-      if (!(await this.#mayRead(session.user, log))) {
-        if (waits()) this.close(subscriber, "forbidden");
-        return;
-      }
-      const feed = await this.#feeds.open(log);
-      const { epoch, cursor } = subscriber;
-      const reason = cursor === fromHistory ? null : await this.#gapReason(feed, { epoch, seq: cursor });
-      if (!waits()) return;
-      if (session.doubts !== doubts) this.#goOn(subscriber);
-      else if (cursor === fromHistory || reason !== null) this.startOver(subscriber, reason ?? subscriber.gap);
-      else this.#attach(subscriber, feed);
-    };
-    attempt().catch(() => this.#clock.after(retryMs, () => this.#goOn(subscriber)));
+    this.#placement.goOn(subscriber);
   }
 
   /** Ends a subscriber for good and tells its client. */
   close(subscriber: Subscriber, reason: "forbidden" | "deleted"): void {
     const { session, log } = subscriber;
     this.#exit(subscriber, true);
-    this.#remove(subscriber);
+    this.#placement.remove(subscriber);
     session.tell(subscriber, { frame: eventFrame("room_closed", { roomId: roomOf(log), reason }), joined: false });
-  }
-
-  async #mayRead(user: User, log: LogId): Promise<boolean> {
-    return (await this.#access.rightsNow(user, log)).read;
   }
 
   async #require(user: User, log: LogId, what: "read" | "send"): Promise<void> {
     requireRight(await this.#access.rights(user, log), roomOf(log), what);
   }
 
-  async #requireNow(user: User, log: LogId): Promise<void> {
-    requireRight(await this.#access.rightsNow(user, log), roomOf(log), "read");
-  }
-
   #roomsOf(session: Session): number {
     return session.subscribers.filter(({ log }) => isRoom(log)).length;
-  }
-
-  /** A subscriber of the feed after `after`, or else after the latest page, which is sent. */
-  async #place(
-    session: Session,
-    log: LogId,
-    request: { after?: Position | undefined; history?: number | undefined },
-  ): Promise<Subscriber> {
-    const { after, history = historyDefault } = request;
-    if (after === undefined && history > 0) return this.#beginWithPage(session, log, history, null, null);
-    const feed = await this.#feeds.open(log);
-    if (after === undefined) return this.#subscribe(session, feed, feed.head);
-    const reason = await this.#gapReason(feed, after);
-    if (reason !== null) return this.#beginWithPage(session, log, historyDefault, gapOf(reason, after.epoch), null);
-    return this.#subscribe(session, feed, after.seq);
-  }
-
-  async #gapReason(feed: Feed, after: Position): Promise<RoomGapReason | null> {
-    const asked = feed.epoch;
-    if (after.epoch !== asked || after.seq > feed.head) {
-      // Why: the client may have it from another node, whose hint is still on its way to this one.
-      const [state] = await this.#store.states([feed.log]);
-      if (state !== undefined) feed.learn(state, asked);
-      if (state?.epoch === after.epoch && state.head < after.seq) return "ahead";
-    }
-    if (feed.closed) return this.#gapReason(await this.#feeds.open(feed.log), after);
-    if (after.epoch !== feed.epoch) return "epoch";
-    // What lies below the floor shows when the first page is read: the feed then reports the gap.
-    return feed.head - after.seq > this.#limits.catchUpMax ? "too_far" : null;
-  }
-
-  /** The server's own logs have no pages: who cannot go on is told so, and goes on at the head. */
-  async #tellGap(subscriber: Subscriber, reason: RoomGapReason): Promise<void> {
-    const { session, log } = subscriber;
-    const feed = await this.#feeds.open(log);
-    if (!session.subscribers.includes(subscriber)) return;
-    const frame = gapFrame(log, gapIn({ reason, epoch: subscriber.epoch }, feed.epoch), feed);
-    const told = this.#subscribe(session, feed, feed.head);
-    told.gap = reason;
-    session.tell(told, { frame, joined: true });
-  }
-
-  /**
-   * Sends the latest page as soon as the window has room for it; what follows it comes from the feed. `gap`: what the
-   * client is told before. `owedTo`: the subscriber that cannot go on without it; null when the client asks for it.
-   */
-  async #beginWithPage(
-    session: Session,
-    log: LogId,
-    limit: number,
-    gap: Gap | null,
-    owedTo: Subscriber | null,
-  ): Promise<Subscriber> {
-    const before = session.find(log);
-    // Why: a client puts the page in the place of what it shows, so that nothing may come between and not be in it.
-    if (before !== undefined) this.#feeds.unsubscribe(before);
-    for (;;) {
-      await this.#confirmation.wait();
-      const { doubts } = session;
-      const isHeard = this.#alone || this.#feeds.get(log) !== undefined;
-      await this.#require(session.user, log, "read");
-      const feed = await this.#feeds.open(log);
-      const latest = await this.pages.latest(feed, limit, before?.cursor ?? 0);
-      // Why: who lost the right by an entry that this node has not accepted is still known to have it.
-      if (!isHeard || latest.head > feed.head) await this.#requireNow(session.user, log);
-      const page = session.holdsPage(log, latest.number) ? this.pages.anew(latest) : latest;
-      const frame = historyFrame(log, page, session.offsets);
-      const fits = await session.spare(frame.length + gapBytes);
-      const now = session.find(log);
-      // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
-      if (now !== undefined && now !== before) return now;
-      // Or it may have left: nobody asks for the page any more.
-      if (now === undefined && owedTo !== null) return owedTo;
-      if (!fits) return this.#owePage(session, log, page.epoch, before, gap);
-      // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
-      const isStale = before?.epoch === page.epoch && page.head < before.cursor;
-      if (isStale || feed.closed || feed.epoch !== page.epoch || !this.#holds(session, doubts)) continue;
-      const reason = gap === null ? null : gapIn(gap, page.epoch);
-      if (reason !== null) session.emit(gapFrame(log, reason, page));
-      session.emit(frame);
-      const subscriber = this.#subscribe(session, feed, page.head);
-      subscriber.gap = reason;
-      session.wroteHistory(subscriber, page.head, page.number);
-      return subscriber;
-    }
-  }
-
-  /** No right of the session was lost since it was asked for as of `doubts`. */
-  #holds(session: Session, doubts: number): boolean {
-    return session.doubts === doubts && this.#confirmation.holds;
-  }
-
-  /** The connection is gone: the page is owed to the next one, which may be there by now. */
-  #owePage(session: Session, log: LogId, epoch: string, before: Subscriber | undefined, gap: Gap | null): Subscriber {
-    const owed = before ?? session.add(log, epoch, fromHistory);
-    if (owed.feed === null) owed.cursor = fromHistory;
-    owed.gap = gap === null ? null : gapIn(gap, epoch);
-    if (before === undefined) this.startOver(owed, null);
-    return owed;
-  }
-
-  #subscribe(session: Session, feed: Feed, cursor: Seq): Subscriber {
-    const old = session.find(feed.log);
-    if (old !== undefined) this.#remove(old);
-    const subscriber = session.add(feed.log, feed.epoch, cursor);
-    subscriber.present = old?.present ?? false;
-    subscriber.again = old === undefined ? session.hasLeft : old.again || old.cursor !== fromHistory;
-    if (old?.epoch === feed.epoch)
-      subscriber.repeatsTo = Math.max(old.cursor, old.repeatsTo === Infinity ? feed.head : old.repeatsTo);
-    if (session.connection !== null) this.#attach(subscriber, feed);
-    return subscriber;
-  }
-
-  /** Delivery begins; with another feed of the log, if this one was closed in a wait in which nobody followed it. */
-  #attach(subscriber: Subscriber, feed: Feed): void {
-    if (feed.closed) this.#goOn(subscriber);
-    else this.#feeds.subscribe(subscriber, feed);
   }
 
   #enter(subscriber: Subscriber): void {
@@ -472,29 +299,4 @@ export class Rooms {
     subscriber.present = false;
     this.#presence.left(subscriber.log, subscriber.session.user.id, forGood);
   }
-
-  #remove(subscriber: Subscriber): void {
-    this.#feeds.unsubscribe(subscriber);
-    subscriber.session.remove(subscriber);
-  }
-}
-
-function gapOf(reason: RoomGapReason | null, epoch: Epoch): Gap | null {
-  return reason === null ? null : { reason, epoch };
-}
-
-/** Another life of the log outranks what else was found before it began. */
-function gapIn({ reason, epoch }: Gap, now: Epoch): RoomGapReason {
-  return epoch === now ? reason : "epoch";
-}
-
-function gapFrame(log: LogId, reason: RoomGapReason, { epoch, head }: { epoch: Epoch; head: Seq }): Buffer {
-  return eventFrame("room_gap", { roomId: roomOf(log), reason, epoch, head });
-}
-
-/** Why one who waits for a page must end; null when the failure may pass. */
-function endingOf(error: unknown): "forbidden" | "deleted" | null {
-  if (!(error instanceof RefusalError)) return null;
-  if (error.code === "not_found") return "deleted";
-  return error.code === "forbidden" ? "forbidden" : null;
 }

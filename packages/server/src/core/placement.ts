@@ -1,0 +1,261 @@
+import { type Position, RefusalError, type RoomGapReason } from "@parley/protocol";
+import type { User } from "../gateway/connection.ts";
+import type { Store } from "../store/store.ts";
+import { type Access, requireRight } from "./access.ts";
+import type { Clock } from "./clock.ts";
+import type { Confirmation } from "./confirmation.ts";
+import type { Feed } from "./feed.ts";
+import type { Feeds } from "./feeds.ts";
+import { eventFrame } from "./frame.ts";
+import { historyFrame, type HistoryPages } from "./history.ts";
+import { type Epoch, isRoom, type LogId, roomOf, type Seq } from "./log.ts";
+import type { Session } from "./session.ts";
+import type { Subscriber } from "./subscriber.ts";
+import { fromHistory } from "./unconfirmed.ts";
+
+/** Messages in a first page, unless the client asks for another number. */
+const historyDefault = 50;
+
+/** Pause after the store or the access policy failed. */
+const retryMs = 1_000;
+
+/** Room for a `room_gap` before a page. */
+const gapBytes = 512;
+
+/** Why a client cannot go on, as found of the epoch in which it stood. */
+interface Gap {
+  readonly reason: RoomGapReason;
+  readonly epoch: Epoch;
+}
+
+interface PlacementParts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly feeds: Feeds;
+  readonly access: Access;
+  readonly pages: HistoryPages;
+  readonly confirmation: Confirmation;
+  /** There is no other node, so that every loss of a right is heard of. */
+  readonly alone: boolean;
+  /** Entries behind the head at which a client gets the latest page instead. */
+  readonly catchUpMax: number;
+  /** Ends a subscriber for good and tells its client. */
+  close(subscriber: Subscriber, reason: "forbidden" | "deleted"): void;
+}
+
+/** Where in its log a subscriber begins, or goes on after it was stopped: at a position, or with the latest page. */
+export class Placement {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #feeds: Feeds;
+  readonly #access: Access;
+  readonly #pages: HistoryPages;
+  readonly #confirmation: Confirmation;
+  readonly #alone: boolean;
+  readonly #catchUpMax: number;
+  readonly #close: PlacementParts["close"];
+
+  constructor(parts: PlacementParts) {
+    this.#store = parts.store;
+    this.#clock = parts.clock;
+    this.#feeds = parts.feeds;
+    this.#access = parts.access;
+    this.#pages = parts.pages;
+    this.#confirmation = parts.confirmation;
+    this.#alone = parts.alone;
+    this.#catchUpMax = parts.catchUpMax;
+    this.#close = (subscriber, reason) => parts.close(subscriber, reason);
+  }
+
+  /** A subscriber of the feed after `after`, or else after the latest page, which is sent. */
+  async place(
+    session: Session,
+    log: LogId,
+    request: { after?: Position | undefined; history?: number | undefined },
+  ): Promise<Subscriber> {
+    const { after, history = historyDefault } = request;
+    if (after === undefined && history > 0) return this.#beginWithPage(session, log, history, null, null);
+    const feed = await this.#feeds.open(log);
+    if (after === undefined) return this.subscribe(session, feed, feed.head);
+    const reason = await this.gapReason(feed, after);
+    if (reason !== null) return this.#beginWithPage(session, log, historyDefault, gapOf(reason, after.epoch), null);
+    return this.subscribe(session, feed, after.seq);
+  }
+
+  /** The latest page instead of what the subscriber cannot continue; `reason`: what it is told before, null for nothing. */
+  startOver(subscriber: Subscriber, reason: RoomGapReason | null): void {
+    const { session } = subscriber;
+    const attempt = async (): Promise<void> => {
+      if (reason !== null && !isRoom(subscriber.log)) await this.#tellGap(subscriber, reason);
+      else
+        await this.#beginWithPage(session, subscriber.log, historyDefault, gapOf(reason, subscriber.epoch), subscriber);
+    };
+    const retry = (): void => {
+      if (session.connection === null || !session.subscribers.includes(subscriber)) return;
+      attempt().catch((error: unknown) => {
+        const ending = endingOf(error);
+        if (ending === null) this.#clock.after(retryMs, retry);
+        else if (session.subscribers.includes(subscriber)) this.#close(subscriber, ending);
+      });
+    };
+    retry();
+  }
+
+  /** Delivery to a subscriber was stopped: it goes on at its cursor, if the right to read still holds. */
+  goOn(subscriber: Subscriber): void {
+    const { session, log } = subscriber;
+    const waits = (): boolean =>
+      session.connection !== null && session.subscribers.includes(subscriber) && subscriber.feed === null;
+    const attempt = async (): Promise<void> => {
+      if (!waits()) return;
+      const { doubts } = session;
+      if (!(await this.mayRead(session.user, log))) {
+        if (waits()) this.#close(subscriber, "forbidden");
+        return;
+      }
+      const feed = await this.#feeds.open(log);
+      const { epoch, cursor } = subscriber;
+      const reason = cursor === fromHistory ? null : await this.gapReason(feed, { epoch, seq: cursor });
+      if (!waits()) return;
+      if (session.doubts !== doubts) this.goOn(subscriber);
+      else if (cursor === fromHistory || reason !== null) this.startOver(subscriber, reason ?? subscriber.gap);
+      else this.#attach(subscriber, feed);
+    };
+    attempt().catch(() => this.#clock.after(retryMs, () => this.goOn(subscriber)));
+  }
+
+  /** Asks anew. */
+  async mayRead(user: User, log: LogId): Promise<boolean> {
+    return (await this.#access.rightsNow(user, log)).read;
+  }
+
+  /** Why the client cannot go on after this position; null when it can. */
+  async gapReason(feed: Feed, after: Position): Promise<RoomGapReason | null> {
+    const asked = feed.epoch;
+    if (after.epoch !== asked || after.seq > feed.head) {
+      // Why: the client may have it from another node, whose hint is still on its way to this one.
+      const [state] = await this.#store.states([feed.log]);
+      if (state !== undefined) feed.learn(state, asked);
+      if (state?.epoch === after.epoch && state.head < after.seq) return "ahead";
+    }
+    if (feed.closed) return this.gapReason(await this.#feeds.open(feed.log), after);
+    if (after.epoch !== feed.epoch) return "epoch";
+    // What lies below the floor shows when the first page is read: the feed then reports the gap.
+    return feed.head - after.seq > this.#catchUpMax ? "too_far" : null;
+  }
+
+  /** The server's own logs have no pages: who cannot go on is told so, and goes on at the head. */
+  async #tellGap(subscriber: Subscriber, reason: RoomGapReason): Promise<void> {
+    const { session, log } = subscriber;
+    const feed = await this.#feeds.open(log);
+    if (!session.subscribers.includes(subscriber)) return;
+    const frame = gapFrame(log, gapIn({ reason, epoch: subscriber.epoch }, feed.epoch), feed);
+    const told = this.subscribe(session, feed, feed.head);
+    told.gap = reason;
+    session.tell(told, { frame, joined: true });
+  }
+
+  /**
+   * Sends the latest page as soon as the window has room for it; what follows it comes from the feed. `gap`: what the
+   * client is told before. `owedTo`: the subscriber that cannot go on without it; null when the client asks for it.
+   */
+  async #beginWithPage(
+    session: Session,
+    log: LogId,
+    limit: number,
+    gap: Gap | null,
+    owedTo: Subscriber | null,
+  ): Promise<Subscriber> {
+    const before = session.find(log);
+    // Why: a client puts the page in the place of what it shows, so that nothing may come between and not be in it.
+    if (before !== undefined) this.#feeds.unsubscribe(before);
+    for (;;) {
+      await this.#confirmation.wait();
+      const { doubts } = session;
+      const isHeard = this.#alone || this.#feeds.get(log) !== undefined;
+      requireRight(await this.#access.rights(session.user, log), roomOf(log), "read");
+      const feed = await this.#feeds.open(log);
+      const latest = await this.#pages.latest(feed, limit, before?.cursor ?? 0);
+      // Why: who lost the right by an entry that this node has not accepted is still known to have it.
+      if (!isHeard || latest.head > feed.head)
+        requireRight(await this.#access.rightsNow(session.user, log), roomOf(log), "read");
+      const page = session.holdsPage(log, latest.number) ? this.#pages.anew(latest) : latest;
+      const frame = historyFrame(log, page, session.offsets);
+      const fits = await session.spare(frame.length + gapBytes);
+      const now = session.find(log);
+      // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
+      if (now !== undefined && now !== before) return now;
+      // Or it may have left: nobody asks for the page any more.
+      if (now === undefined && owedTo !== null) return owedTo;
+      if (!fits) return this.#owePage(session, log, page.epoch, before, gap);
+      // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
+      const isStale = before?.epoch === page.epoch && page.head < before.cursor;
+      if (isStale || feed.closed || feed.epoch !== page.epoch || !this.holds(session, doubts)) continue;
+      const reason = gap === null ? null : gapIn(gap, page.epoch);
+      if (reason !== null) session.emit(gapFrame(log, reason, page));
+      session.emit(frame);
+      const subscriber = this.subscribe(session, feed, page.head);
+      subscriber.gap = reason;
+      session.wroteHistory(subscriber, page.head, page.number);
+      return subscriber;
+    }
+  }
+
+  /** No right of the session was lost since it was asked for as of `doubts`. */
+  holds(session: Session, doubts: number): boolean {
+    return session.doubts === doubts && this.#confirmation.holds;
+  }
+
+  /** The connection is gone: the page is owed to the next one, which may be there by now. */
+  #owePage(session: Session, log: LogId, epoch: string, before: Subscriber | undefined, gap: Gap | null): Subscriber {
+    const owed = before ?? session.add(log, epoch, fromHistory);
+    if (owed.feed === null) owed.cursor = fromHistory;
+    owed.gap = gap === null ? null : gapIn(gap, epoch);
+    if (before === undefined) this.startOver(owed, null);
+    return owed;
+  }
+
+  /** A new cursor of the session in the log, in the place of the one before. */
+  subscribe(session: Session, feed: Feed, cursor: Seq): Subscriber {
+    const old = session.find(feed.log);
+    if (old !== undefined) this.remove(old);
+    const subscriber = session.add(feed.log, feed.epoch, cursor);
+    subscriber.present = old?.present ?? false;
+    subscriber.again = old === undefined ? session.hasLeft : old.again || old.cursor !== fromHistory;
+    if (old?.epoch === feed.epoch)
+      subscriber.repeatsTo = Math.max(old.cursor, old.repeatsTo === Infinity ? feed.head : old.repeatsTo);
+    if (session.connection !== null) this.#attach(subscriber, feed);
+    return subscriber;
+  }
+
+  /** Delivery begins; with another feed of the log, if this one was closed in a wait in which nobody followed it. */
+  #attach(subscriber: Subscriber, feed: Feed): void {
+    if (feed.closed) this.goOn(subscriber);
+    else this.#feeds.subscribe(subscriber, feed);
+  }
+
+  remove(subscriber: Subscriber): void {
+    this.#feeds.unsubscribe(subscriber);
+    subscriber.session.remove(subscriber);
+  }
+}
+
+function gapOf(reason: RoomGapReason | null, epoch: Epoch): Gap | null {
+  return reason === null ? null : { reason, epoch };
+}
+
+/** Another life of the log outranks what else was found before it began. */
+function gapIn({ reason, epoch }: Gap, now: Epoch): RoomGapReason {
+  return epoch === now ? reason : "epoch";
+}
+
+function gapFrame(log: LogId, reason: RoomGapReason, { epoch, head }: { epoch: Epoch; head: Seq }): Buffer {
+  return eventFrame("room_gap", { roomId: roomOf(log), reason, epoch, head });
+}
+
+/** Why one who waits for a page must end; null when the failure may pass. */
+function endingOf(error: unknown): "forbidden" | "deleted" | null {
+  if (!(error instanceof RefusalError)) return null;
+  if (error.code === "not_found") return "deleted";
+  return error.code === "forbidden" ? "forbidden" : null;
+}
