@@ -141,6 +141,7 @@ CREATE TABLE lease (
  * Functions, so that a batch is one round trip and yet several statements: each has its own snapshot under READ
  * COMMITTED. Why that matters: a statement that locks and dedupes in one uses a snapshot older than its locks, and does
  * not see what the transaction committed for which it waited.
+ * Nodes of this version go on calling them while newer ones run: one that must change gets another name.
  */
 const functions = `
 CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql STABLE AS
