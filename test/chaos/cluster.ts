@@ -90,16 +90,30 @@ async function strikeAgainAndAgain(
     const struckAt = performance.now();
     await strike(world);
     const overAt = performance.now();
-    const { complete } = await comeBack(clients, heads, overAt).catch((error: unknown) => {
+    const { complete, slowest } = await comeBack(clients, heads, overAt).catch((error: unknown) => {
+      for (const line of describeNodes(world.cluster)) print(line);
       throw new Error(`after ${name}`, { cause: error });
     });
     const times = recoverySeconds.get(name) ?? [];
     recoverySeconds.set(name, [...times, ...complete]);
     const lasted = ((overAt - struckAt) / 1_000).toFixed(1);
-    print(`${name}: lasted ${lasted} s, every client complete ${Math.max(...complete).toFixed(2)} s after it`);
+    print(
+      `${name}: lasted ${lasted} s, every client complete ${Math.max(...complete).toFixed(2)} s after it, at last ${slowest}`,
+    );
     if (performance.now() > until) return recoverySeconds;
   }
   return recoverySeconds;
+}
+
+/** The last words of each node: what to read when something is not as it should be. */
+function describeNodes({ nodes }: Cluster): readonly string[] {
+  return nodes.flatMap(({ server: { child } }, index) => {
+    const lines = child.stdout
+      .trimEnd()
+      .split("\n")
+      .filter((line) => !line.includes("connected"));
+    return [`node ${index}: ${lines.slice(-8).join("\n  ")}`, child.stderr.slice(-2_000)];
+  });
 }
 
 /** Without end: every fault once, in a random order, again and again. */

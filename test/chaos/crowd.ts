@@ -106,7 +106,8 @@ export async function comeBack(clients: readonly ChaosClient[], heads: ReadonlyM
     const missing = clients.filter((client) => !complete.has(client)).map((client) => describe(client, heads));
     throw new Error(`these are not back: ${missing.join("; ")}`, { cause: error });
   });
-  return { connected: [...connected.values()], complete: [...complete.values()] };
+  const [slowest] = [...complete.keys()].slice(-1);
+  return { connected: [...connected.values()], complete: [...complete.values()], slowest: slowest?.name ?? "" };
 }
 
 function describe(client: ChaosClient, heads: ReadonlyMap<string, number>): string {

@@ -139,7 +139,8 @@ export class StockChaosClient implements ChaosClient {
   #present(): void {
     for (const room of this.#rooms) {
       const after = this.#positions[room];
-      if (after !== undefined && this.#presenting === "auth.resume") {
+      // Why not joined after a recovery: its rooms are restored, and what was missed comes by itself.
+      if (this.#socket.recovered || (after !== undefined && this.#presenting === "auth.resume")) {
         this.#follow(room);
         continue;
       }
