@@ -12,7 +12,7 @@ let cluster: RedisCluster;
 
 beforeAll(async () => {
   cluster = await RedisCluster.start(3, true);
-});
+}, 60_000);
 
 afterAll(async () => {
   await cluster[Symbol.asyncDispose]();
@@ -56,7 +56,7 @@ async function heardRooms(network: RedisBusNetwork, first: Bus, received: Record
 
 busContract("redis cluster", async () => networkOn(() => cluster.shards));
 
-test("a slot that moves takes its channels with it", async () => {
+test("a slot that moves takes its channels with it", { timeout: 90_000 }, async () => {
   await using network = networkOn(() => cluster.shards);
   const { first, received } = await twoNodes(network);
   const [from, to] = cluster.shards;
@@ -81,7 +81,7 @@ async function moveSlot(slot: string, from: RedisServer, to: RedisServer): Promi
   for (const server of [to, from]) await server.command("CLUSTER", "SETSLOT", slot, "NODE", target);
 }
 
-test("[FEED-2] a shard that was killed comes back, or its replica in its place", async () => {
+test("[FEED-2] a shard that was killed comes back, or its replica in its place", { timeout: 90_000 }, async () => {
   const { shards, replica } = cluster;
   const [first, , last] = shards;
   if (first === undefined || last === undefined || replica === null) throw new Error("there is no such shard");

@@ -175,7 +175,7 @@ test("garbage and forged messages on every kind of channel are counted and chang
   expect(received.hints).toEqual([hintOf(room, 1)]);
 });
 
-test("5,000 followed rooms are subscribed anew in batches, within seconds", async () => {
+test("5,000 followed rooms are subscribed anew in batches, within seconds", { timeout: 60_000 }, async () => {
   const { first, second, received } = await twoNodes();
   const rooms = Array.from({ length: 5_000 }, (_, n) => logId("default", `room-${n}`));
   for (const log of rooms) second.follow(log);

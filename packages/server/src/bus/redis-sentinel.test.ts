@@ -8,7 +8,7 @@ let sentinels: RedisSentinels;
 
 beforeAll(async () => {
   sentinels = await RedisSentinels.start();
-});
+}, 60_000);
 
 afterAll(async () => {
   await sentinels[Symbol.asyncDispose]();
@@ -19,24 +19,28 @@ busContract("redis behind sentinels", async () => {
   return new RedisBusNetwork({ mode: "sentinel", urls, ports: () => [master.port] });
 });
 
-test.each(["killed", "standing still"])("[FEED-2] the replica takes the place of a master that is %s", async (how) => {
-  await using own = await RedisSentinels.start();
-  let { port } = own.master;
-  await using network = new RedisBusNetwork({ mode: "sentinel", urls: own.urls, ports: () => [port] });
-  const received = new Recorder();
-  const first = network.join("node-1");
-  const second = network.join("node-2");
-  await first.start(new Recorder());
-  await second.start(received);
-  second.follow(room);
-  await network.settle();
-  if (how === "killed") await own.master.kill();
-  else own.master.pause();
-  await eventually("its loss to be told", () => received.states.at(-1) === "down" || undefined);
-  port = own.replica.port;
-  await eventually("the bus to be up again", () => received.states.at(-1) === "up" || undefined);
-  await network.subscribed();
-  first.hint(hintOf(room, 1));
-  await network.settle();
-  expect(received.hints).toEqual([hintOf(room, 1)]);
-});
+test.each(["killed", "standing still"])(
+  "[FEED-2] the replica takes the place of a master that is %s",
+  { timeout: 90_000 },
+  async (how) => {
+    await using own = await RedisSentinels.start();
+    let { port } = own.master;
+    await using network = new RedisBusNetwork({ mode: "sentinel", urls: own.urls, ports: () => [port] });
+    const received = new Recorder();
+    const first = network.join("node-1");
+    const second = network.join("node-2");
+    await first.start(new Recorder());
+    await second.start(received);
+    second.follow(room);
+    await network.settle();
+    if (how === "killed") await own.master.kill();
+    else own.master.pause();
+    await eventually("its loss to be told", () => received.states.at(-1) === "down" || undefined);
+    port = own.replica.port;
+    await eventually("the bus to be up again", () => received.states.at(-1) === "up" || undefined);
+    await network.subscribed();
+    first.hint(hintOf(room, 1));
+    await network.settle();
+    expect(received.hints).toEqual([hintOf(room, 1)]);
+  },
+);
