@@ -29,7 +29,7 @@ const room = traffic.addRoom(plan.room);
 const { host, port, secret } = plan;
 const memberships = Array.from({ length: plan.members }, () => [room]);
 using crowd = await gather(
-  { traffic, host, port, secret, arrival: "websocket", atOnce: plan.members },
+  { traffic, nodes: [{ host, port }], secret, arrival: "websocket", atOnce: plan.members },
   memberships,
   90_000,
 );

@@ -37,7 +37,7 @@ describe("a client of the generator", () => {
     async (arrival) => {
       const traffic = new Traffic(false);
       const room = traffic.addRoom(`by-${arrival}`);
-      const gathering = { traffic, host: "127.0.0.1", port, secret, arrival, atOnce: 8 };
+      const gathering = { traffic, nodes: [{ host: "127.0.0.1", port }], secret, arrival, atOnce: 8 };
       using crowd = await gather(
         gathering,
         Array.from({ length: 20 }, () => [room]),
@@ -65,7 +65,7 @@ describe("a client of the generator", () => {
     "that is refused counts as a failure with its reason, by %s",
     async (arrival) => {
       const traffic = new Traffic(false);
-      const gathering = { traffic, host: "127.0.0.1", port, secret: "another secret", arrival, atOnce: 4 };
+      const gathering = { traffic, nodes: [{ host: "127.0.0.1", port }], secret: "another secret", arrival, atOnce: 4 };
       using crowd = await gather(gathering, [[], []]);
       expect(crowd.clients).toEqual([]);
       expect([...crowd.failures.values()]).toEqual([2]);

@@ -1,4 +1,4 @@
-import { type Arrival, Client } from "./client.ts";
+import { type Arrival, Client, type Target } from "./client.ts";
 import type { ComingBack } from "./past.ts";
 import { signToken } from "./token.ts";
 import { count, nowMicros, type RoomTraffic, type Traffic } from "./traffic.ts";
@@ -8,8 +8,8 @@ const sourceAddresses = 16;
 
 export interface Gathering {
   readonly traffic: Traffic;
-  readonly host: string;
-  readonly port: number;
+  /** Where the clients connect to, in turn. */
+  readonly nodes: readonly Pick<Target, "host" | "port">[];
   readonly secret: string;
   readonly arrival: Arrival;
   readonly comingBack?: ComingBack;
@@ -70,7 +70,10 @@ export function userName(index: number): string {
   return `user-${String(index).padStart(5, "0")}`;
 }
 
-function newClient({ traffic, host, port, secret, comingBack }: Gathering, user: number): Client {
+function newClient({ traffic, nodes, secret, comingBack }: Gathering, user: number): Client {
+  const node = nodes[user % nodes.length];
+  if (node === undefined) throw new Error("there is no node to connect to");
+  const { host, port } = node;
   const sourceAddress = `127.0.0.${1 + (user % sourceAddresses)}`;
   return new Client(traffic, { host, port, sourceAddress }, signToken(secret, userName(user)), comingBack);
 }

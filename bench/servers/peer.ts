@@ -10,6 +10,7 @@ const directory = fileURLToPath(new URL("../peers/", import.meta.url));
 
 export interface Peer extends Pick<ServerKind, "name" | "title"> {
   readonly sequenced?: boolean;
+  readonly ordered?: boolean;
   readonly durable?: boolean;
   readonly comesBack?: ServerKind["comesBack"];
   readonly nodesMax?: number;
@@ -30,6 +31,7 @@ export function peerKind(peer: Peer): ServerKind {
     name: peer.name,
     title: peer.title,
     sequenced: peer.sequenced ?? false,
+    ordered: peer.ordered ?? true,
     durable: peer.durable ?? false,
     comesBack: peer.comesBack ?? "none",
     nodesMax: peer.nodesMax ?? 1,

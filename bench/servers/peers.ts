@@ -22,6 +22,8 @@ export const peerKinds: readonly ServerKind[] = [
     title: "the same, one INSERT into Postgres (fsync) per message before it is sent, the newest 50 messages on a join",
     packages: [...adapterPackages, "pg"],
     services: ["redis", "postgres"],
+    // Each message goes out when its own INSERT is done, on one of ten connections.
+    ordered: false,
     durable: true,
     environment: ({ redisUrl, postgresUrl }) => ({
       BENCH_ADAPTER: "redis",

@@ -51,6 +51,8 @@ export interface ServerKind {
   readonly title: string;
   /** Deliveries carry a gapless `seq`. */
   readonly sequenced: boolean;
+  /** Messages of one sender in one room are delivered in the order of sending. */
+  readonly ordered: boolean;
   /** An acknowledgement means that the message is on disk. */
   readonly durable: boolean;
   /** How its clients go on after their connection was lost. */

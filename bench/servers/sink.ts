@@ -10,6 +10,7 @@ export const sink: ServerKind = {
   name: "sink",
   title: "ready-made frames, no work",
   sequenced: true,
+  ordered: true,
   durable: false,
   comesBack: "none",
   nodesMax: 1,

@@ -56,11 +56,10 @@ async function run({ kind, server, secret, scale }: RunContext, arrival: Arrival
     const room = rooms[index % rooms.length];
     return room === undefined ? [] : [room];
   });
-  const { host, port } = server;
   const meter = new Meter(server.pid);
   meter.begin();
   // More at once than a server works on in a turn; fewer than a listening socket's queue may hold.
-  using crowd = await gather({ traffic, host, port, secret, arrival, atOnce: 256 }, memberships);
+  using crowd = await gather({ traffic, nodes: server.nodes, secret, arrival, atOnce: 256 }, memberships);
   meter.end();
   const times = {
     plannedMs: timeoutMs,

@@ -1,8 +1,10 @@
 import { acceptWorkloads } from "./accept.ts";
 import { beside } from "./beside.ts";
 import { manyEach, smallRooms } from "./fan-out.ts";
+import { cluster, clusterBystander } from "./cluster.ts";
 import { drops } from "./drops.ts";
 import { generatorMaximum } from "./generator-maximum.ts";
+import { growth } from "./growth.ts";
 import { hotClosed, hotRates } from "./hot.ts";
 import { hot } from "./hot-carried.ts";
 import { memoryWorkloads } from "./memory.ts";
@@ -19,9 +21,12 @@ const workloads: readonly Workload[] = [
   beside,
   ...memoryWorkloads,
   ...acceptWorkloads,
-  sends,
+  ...sends,
+  cluster,
+  clusterBystander,
   ...storms,
   drops,
+  ...growth,
 ];
 
 /**

@@ -54,8 +54,7 @@ async function run({ kind, server, secret, scale }: RunContext): Promise<readonl
   const traffic = new Traffic(kind.sequenced);
   const [room] = names.map((name) => traffic.addRoom(name));
   if (room === undefined) throw new Error("there is no room");
-  const { host, port } = server;
-  const gathering = { traffic, host, port, secret, arrival: "websocket", atOnce: 32 } as const;
+  const gathering = { traffic, nodes: server.nodes, secret, arrival: "websocket", atOnce: 32 } as const;
   using crowd = await gather(
     { ...gathering, comingBack: kind.comesBack },
     Array.from({ length: members }, () => [room]),

@@ -4,6 +4,7 @@ import {
   type Figure,
   figures,
   milliseconds,
+  orderFigures,
   roomNames,
   type RunContext,
   type Scale,
@@ -75,15 +76,21 @@ async function closed(
     firstUser: 0,
     load: (books, lanes, window) => closedLoop(books, lanes, inFlight, "delivered", plans[context.scale], window),
   });
-  return closedFigures(result);
+  return closedFigures(context, result);
 }
 
 /** Of a closed loop: throughput is the figure, and the latency is that of a server as busy as it can be. */
-export function closedFigures({ traffic, times, meters, refusals }: PhaseResult): readonly Figure[] {
-  return figures(refusals, [
-    ["deliveries", "/s", traffic.deliveriesMeasured / (times.measuredMs / 1000)],
-    ["delivery p99, saturated", "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
-    ["server CPU", "cores", meters.serverShare],
-    ["generator CPU", "cores", meters.generatorShare],
-  ]);
+export function closedFigures(
+  { kind }: RunContext,
+  { traffic, times, meters, refusals }: PhaseResult,
+): readonly Figure[] {
+  return [
+    ...figures(refusals, [
+      ["deliveries", "/s", traffic.deliveriesMeasured / (times.measuredMs / 1000)],
+      ["delivery p99, saturated", "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
+      ["server CPU", "cores", meters.serverShare],
+      ["generator CPU", "cores", meters.generatorShare],
+    ]),
+    ...orderFigures(kind, traffic, refusals),
+  ];
 }

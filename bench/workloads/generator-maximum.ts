@@ -26,13 +26,12 @@ export const generatorMaximum: Workload = {
 
 async function receive(context: RunContext, mode: "coalesced" | "single", metric: string): Promise<readonly Figure[]> {
   const { server, secret, scale } = context;
-  const { host, port } = server;
   const members = scale === "full" ? 1_000 : 100;
   const measureMs = scale === "full" ? 3_000 : 500;
   const traffic = new Traffic(true);
   const room = traffic.addRoom("room-00000");
   using crowd = await gather(
-    { traffic, host, port, secret, arrival: "websocket", atOnce: 32 },
+    { traffic, nodes: server.nodes, secret, arrival: "websocket", atOnce: 32 },
     Array.from({ length: members }, () => [room]),
   );
   const [controller] = crowd.clients;
@@ -73,11 +72,10 @@ function sentBySink(reply: unknown): number {
 
 async function send(context: RunContext): Promise<readonly Figure[]> {
   const { server, secret, scale } = context;
-  const { host, port } = server;
   const traffic = new Traffic(true);
   const rooms = roomNames("sends", 100).map((name) => traffic.addRoom(name));
   using crowd = await gather(
-    { traffic, host, port, secret, arrival: "websocket", atOnce: 32 },
+    { traffic, nodes: server.nodes, secret, arrival: "websocket", atOnce: 32 },
     rooms.map(() => []),
   );
   const lanes = rooms.flatMap((room, index) => {

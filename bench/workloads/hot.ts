@@ -31,7 +31,7 @@ export const hotClosed: Workload = {
       atOnce: 32,
       load: (books, lanes, window) => closedLoop(books, lanes, inFlight, "delivered", plans[context.scale], window),
     });
-    return closedFigures(result);
+    return closedFigures(context, result);
   },
 };
 

@@ -96,9 +96,8 @@ async function enter(
   const memberships = Array.from({ length: count }, (_, index) =>
     rooms.slice(index % rooms.length, (index % rooms.length) + 1),
   );
-  const { host, port } = server;
   const crowd = await gather(
-    { traffic, host, port, secret, arrival, atOnce: arrival === "default" ? 512 : 64 },
+    { traffic, nodes: server.nodes, secret, arrival, atOnce: arrival === "default" ? 512 : 64 },
     memberships,
     firstUser,
   );

@@ -3,7 +3,7 @@ import type { Lane, LoadPlan, LoadTimes, Window } from "../generator/load.ts";
 import { type RoomTraffic, Traffic } from "../generator/traffic.ts";
 import { Meter, type Meters } from "../machine/meter.ts";
 import { type Observation, reasonsToRefuse, type Refusal } from "../rules.ts";
-import type { RunningServer } from "../servers/server.ts";
+import type { RunningServer, ServerNode } from "../servers/server.ts";
 import { explain, observe, type RunContext } from "./workload.ts";
 
 export interface PhasePlan {
@@ -11,10 +11,10 @@ export interface PhasePlan {
   readonly rooms: readonly string[];
   /** Members of each room. */
   readonly membersPerRoom: number;
-  /** `one`: each connection is a member of one room; `all`: of every room. */
-  readonly roomsPerMember?: "one" | "all";
-  /** The node that the members connect to; the first one unless told otherwise. */
-  readonly membersNode?: number;
+  /** How many rooms each connection is in: one after the other of the list, or `all`. One, unless told otherwise. */
+  readonly roomsPerMember?: number | "all";
+  /** The node that the members connect to, or several in turn; the first one unless told otherwise. */
+  readonly membersNode?: number | "all" | "all but the last";
   /** Connections that send and are members of nothing; without them a member of each room sends. */
   readonly senders?: { readonly node: number; readonly connections: number };
   readonly firstUser: number;
@@ -39,13 +39,11 @@ export async function runPhase({ kind, server, secret }: RunContext, plan: Phase
   const rooms = plan.rooms.map((name) => traffic.addRoom(name));
   const gathering = { traffic, secret, arrival: "websocket", atOnce: plan.atOnce } as const;
   const { membersNode = 0, senders } = plan;
-  using members = await gather(
-    { ...gathering, ...node(server, membersNode) },
-    memberships(rooms, plan),
-    plan.firstUser,
-  );
+  const nodes = nodesCalled(server, membersNode);
+  using members = await gather({ ...gathering, nodes }, memberships(rooms, plan), plan.firstUser);
   const sending = Array.from({ length: senders?.connections ?? 0 }, () => []);
-  using crowd = await gather({ ...gathering, ...node(server, senders?.node ?? 0) }, sending, plan.firstUser + 500_000);
+  const sendersNodes = nodesCalled(server, senders?.node ?? 0);
+  using crowd = await gather({ ...gathering, nodes: sendersNodes }, sending, plan.firstUser + 500_000);
   const meter = new Meter(...server.nodes.map(({ pid }) => pid));
   const window: Window = {
     begin: () => {
@@ -61,20 +59,24 @@ export async function runPhase({ kind, server, secret }: RunContext, plan: Phase
   const times = await plan.load(traffic, lanes, window);
   const meters = meter.shares;
   const everyone = together(members, crowd);
-  const refusals = reasonsToRefuse(observe(plan.kind, traffic, everyone, times, meters, server.ended));
+  const observed = observe(plan.kind, traffic, everyone, times, meters, server.ended);
+  const refusals = reasonsToRefuse(kind.ordered ? observed : { ...observed, skipped: 0, repeated: 0 });
   if (refusals.length > 0) explain(everyone, traffic);
   return { traffic, crowd: everyone, times, meters, refusals };
 }
 
-function node(server: RunningServer, index: number): { readonly host: string; readonly port: number } {
-  const { host, port } = server.nodes[index] ?? server;
-  return { host, port };
+function nodesCalled({ nodes }: RunningServer, which: number | "all" | "all but the last"): readonly ServerNode[] {
+  if (which === "all") return nodes;
+  return which === "all but the last" ? nodes.slice(0, -1) : nodes.slice(which, which + 1);
 }
 
 function memberships(rooms: readonly RoomTraffic[], plan: PhasePlan): readonly (readonly RoomTraffic[])[] {
-  const { membersPerRoom } = plan;
-  if (plan.roomsPerMember === "all") return Array.from({ length: membersPerRoom }, () => rooms);
-  return rooms.flatMap((room) => Array.from({ length: membersPerRoom }, () => [room]));
+  const { membersPerRoom, roomsPerMember = 1 } = plan;
+  const perMember = roomsPerMember === "all" ? rooms.length : roomsPerMember;
+  const groups = Array.from({ length: Math.ceil(rooms.length / perMember) }, (_, index) =>
+    rooms.slice(index * perMember, (index + 1) * perMember),
+  );
+  return groups.flatMap((group) => Array.from({ length: membersPerRoom }, () => group));
 }
 
 /** One of its members sends into each room: another one for each, where a member is in many. */

@@ -1,24 +1,39 @@
 import { closedLoop, openLoop } from "../generator/load.ts";
 import { type CommitTimes, quantileBetween } from "../servers/metrics.ts";
 import { plans, runPhase } from "./phase.ts";
-import { type Figure, figures, milliseconds, roomNames, type RunContext, type Workload } from "./workload.ts";
+import {
+  type Figure,
+  figures,
+  milliseconds,
+  orderFigures,
+  roomNames,
+  type RunContext,
+  type Workload,
+} from "./workload.ts";
 
 const connections = 100;
 const inFlight = 8;
 const steadyRate = 1_000;
 
-export const sends: Workload = {
-  name: "sends",
-  title: `acknowledged durable sends: ${connections} connections with ${inFlight} in flight, a room each; then ${steadyRate}/s`,
-  servers: ["parley", "socketio-sqlite"],
-  reference: "socketio-sqlite",
-  // Why both: a store of its own thread is part of what is measured, and the generator leaves most of its core idle.
-  serverCores: "0,1",
-  nodes: 1,
-  raiseRateLimits: true,
-  openFiles: () => connections + 200,
-  run: async (context) => [...(await saturated(context)), ...(await steady(context))],
-};
+function sendsWorkload(name: string, servers: readonly string[], reference: string, store: string): Workload {
+  return {
+    name,
+    title: `acknowledged durable sends${store}: ${connections} connections with ${inFlight} in flight, a room each; then ${steadyRate}/s`,
+    servers,
+    reference,
+    // Why both: a store of its own thread is part of what is measured, and the generator leaves most of its core idle.
+    serverCores: "0,1",
+    nodes: 1,
+    raiseRateLimits: true,
+    openFiles: () => connections + 200,
+    run: async (context) => [...(await saturated(context)), ...(await steady(context))],
+  };
+}
+
+export const sends: readonly Workload[] = [
+  sendsWorkload("sends", ["parley", "socketio-sqlite"], "socketio-sqlite", ""),
+  sendsWorkload("sends-postgres", ["parley-cluster", "tutorial-insert"], "tutorial-insert", " on Postgres"),
+];
 
 async function saturated(context: RunContext): Promise<readonly Figure[]> {
   const plan = plans[context.scale];
@@ -30,11 +45,14 @@ async function saturated(context: RunContext): Promise<readonly Figure[]> {
     atOnce: 32,
     load: (books, lanes, window) => closedLoop(books, lanes, inFlight, "acknowledged", plan, window),
   });
-  return figures(refusals, [
-    ["acknowledged", "/s", traffic.acknowledgedMeasured / (times.measuredMs / 1000)],
-    ["server CPU, saturated", "cores", meters.serverShare],
-    ["generator CPU, saturated", "cores", meters.generatorShare],
-  ]);
+  return [
+    ...figures(refusals, [
+      ["acknowledged", "/s", traffic.acknowledgedMeasured / (times.measuredMs / 1000)],
+      ["server CPU, saturated", "cores", meters.serverShare],
+      ["generator CPU, saturated", "cores", meters.generatorShare],
+    ]),
+    ...orderFigures(context.kind, traffic, refusals),
+  ];
 }
 
 async function steady(context: RunContext): Promise<readonly Figure[]> {

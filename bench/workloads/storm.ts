@@ -65,9 +65,8 @@ async function run(context: RunContext): Promise<readonly Figure[]> {
   await server.makeRooms(names);
   const traffic = new Traffic(kind.sequenced);
   const rooms = names.map((name) => traffic.addRoom(name));
-  const { host, port } = server;
   using crowd = await gather(
-    { traffic, host, port, secret, arrival: "websocket", atOnce: 64, comingBack: kind.comesBack },
+    { traffic, nodes: server.nodes.slice(0, 1), secret, arrival: "websocket", atOnce: 64, comingBack: kind.comesBack },
     rooms.flatMap((room) => Array.from({ length: membersPerRoom }, () => [room])),
   );
   const survivor = await server.loseFirst();
@@ -122,7 +121,11 @@ async function sendMissed(
 ): Promise<void> {
   // Books of its own: here every message is acknowledged, and nobody is there to get it.
   const books = new Traffic(false);
-  using senders = await gather({ traffic: books, host, port, secret, arrival: "websocket", atOnce: 8 }, [[]], 900_000);
+  using senders = await gather(
+    { traffic: books, nodes: [{ host, port }], secret, arrival: "websocket", atOnce: 8 },
+    [[]],
+    900_000,
+  );
   const [client] = senders.clients;
   if (client === undefined) throw new Error("nobody can send on the node that is left");
   for (const room of rooms) {

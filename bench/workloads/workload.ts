@@ -54,6 +54,16 @@ export function figures(
   });
 }
 
+/** Of a server that promises no order: how much of it the clients missed. */
+export function orderFigures(
+  { ordered }: ServerKind,
+  traffic: Traffic,
+  refusals: readonly Refusal[],
+): readonly Figure[] {
+  if (ordered) return [];
+  return figures(refusals, [["delivered out of order", "%", (traffic.repeated / traffic.deliveries) * 100]]);
+}
+
 export function observe(
   kind: Observation["kind"],
   traffic: Traffic,
