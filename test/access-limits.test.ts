@@ -42,6 +42,35 @@ describe("limits", () => {
     expect(replies.filter(({ ok }) => ok)).toHaveLength(3);
   });
 
+  test("[IN-1] rooms of a connection: what `resume` asks for beyond it is closed for that reason", async () => {
+    const server = await start({ roomsPerConnectionMax: 2 });
+    const names = ["a", "b", "c", "d"];
+    for (const roomId of names) await server.operations.putRoom({ roomId, access: "public" });
+    const token = await tokenFor(server, "alice");
+    const { epoch } = await server.operations.room({ roomId: "a" });
+    const resume = Object.fromEntries(names.map((name) => [name, { epoch, seq: 0 }]));
+    const alice = cleanup.use(await UserClient.connect(server.url, { token, resume }));
+    await alice.settle();
+    expect(alice.all("room_closed")).toEqual([
+      [{ roomId: "c", reason: "too_many_rooms" }],
+      [{ roomId: "d", reason: "too_many_rooms" }],
+    ]);
+    expect(await alice.request("typing", { roomId: "b" })).toMatchObject({ ok: true });
+  });
+
+  test("[IN-1] events of an administrator's connection count as others do", async () => {
+    const server = await start({ eventsPerSecond: 0.01, eventsBurst: 10 });
+    const token = await tokenFor(server, "root", { roles: ["admin"] });
+    const admin = cleanup.use(await UserClient.connect(`${server.url}/admin`, { token }));
+    const replies = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => admin.request("broadcast_announcement", { number: index })),
+    );
+    const limited = replies.filter(({ error }) => error?.code === "rate_limited");
+    expect(limited).toHaveLength(10);
+    expect(replies.filter(({ ok }) => ok)).toHaveLength(10);
+    for (const { error } of limited) expect(error).toMatchObject({ retryAfterMs: expect.any(Number) });
+  });
+
   test("[IN-1] events of a connection: what is too much is refused with the time to wait, and harms nobody", async () => {
     const server = await start({ eventsPerSecond: 20, eventsBurst: 30 });
     const [alice, bob] = [await connect(server, "alice"), await connect(server, "bob")];

@@ -79,6 +79,11 @@ describe.each<StockTransport>(["websocket", "polling", "upgrade"])("over %s", (t
           else link.setPace("stalled");
         }
       }
+      // However slow the machine is: it has come back several times.
+      for (let times = alice.welcomes.length; times <= 3; times = alice.welcomes.length) {
+        world.proxy.cut();
+        await alice.welcomed(times + 1);
+      }
       // Stalled ones would wait for their heartbeat.
       world.proxy.cut();
       await talk.stop();

@@ -142,15 +142,18 @@ describe("window", () => {
     expect(connection.free()).toBe(1_000);
   });
 
-  test("[FEED-4] a reply on its way is reserved before it is written", () => {
-    const { connection } = setUp();
-    connection.reserve(600);
-    expect(connection.free()).toBe(400);
-    connection.release(600);
+  test("[FEED-4] small replies beyond the window leave nothing free, and count until they are answered", () => {
+    const { connection, transport, pong } = setUp();
+    connection.write([frameOf(900)]);
     connection.write([frameOf(300)]);
-    expect(connection.free()).toBe(700);
-    connection.reserve(900);
     expect(connection.free()).toBe(0);
+    transport.takeAll();
+    pong();
+    expect(connection.free()).toBe(700);
+    connection.confirm();
+    transport.takeAll();
+    pong();
+    expect(connection.free()).toBe(1_000);
   });
 
   test("[FEED-4] a confirmation pings now, or as soon as the outstanding ping is answered", () => {

@@ -57,9 +57,6 @@ export class SimulatedConnection implements Connection {
     return Math.max(0, this.#options.windowBytes - this.unanswered);
   }
 
-  reserve(): void {}
-  release(): void {}
-
   write(frames: readonly Buffer[]): void {
     if (this.closed) return;
     this.writes += 1;

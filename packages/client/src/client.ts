@@ -1,4 +1,12 @@
-import type { EntryMeta, JsonValue, Message, Position, Refusal, ServerEvents } from "@parley/protocol";
+import type {
+  EntryMeta,
+  JsonValue,
+  Message,
+  Position,
+  Refusal,
+  RoomClosedReason,
+  ServerEvents,
+} from "@parley/protocol";
 import type { Socket } from "socket.io-client";
 import { Connection, type ConnectionState, type TransportName } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
@@ -223,11 +231,7 @@ export class Client {
     });
     socket.on("room_gap", (gap: ServerEvents["room_gap"][0]) => this.#onGap(gap));
     socket.on("room_closed", ({ roomId, reason }: ServerEvents["room_closed"][0]) => {
-      const error =
-        reason === "deleted"
-          ? new ParleyError("not_found", "The room was deleted")
-          : new ParleyError("forbidden", "The right to this room has ended");
-      this.#wantedRoom(roomId)?.subscription.refused(error);
+      this.#wantedRoom(roomId)?.subscription.refused(closedError(reason));
     });
     socket.on("announcement", (message: JsonValue, meta: EntryMeta, offset: unknown) => {
       if (this.#advance(parseOffset(offset))) this.#events.emit("announcement", { message, ...meta });
@@ -343,4 +347,18 @@ export function connect(options: ConnectOptions = {}): Client {
   const client = new Client(options);
   client.open();
   return client;
+}
+
+function closedError(reason: RoomClosedReason): ParleyError {
+  switch (reason) {
+    case "deleted":
+      return new ParleyError("not_found", "The room was deleted");
+    case "too_many_rooms":
+      return new ParleyError(reason, "Too many rooms on one connection: leave one first");
+    case "forbidden":
+      return new ParleyError(reason, "The right to this room has ended");
+    default:
+      // A newer server may know more reasons.
+      return new ParleyError(reason, `The room was closed: ${String(reason)}`);
+  }
 }

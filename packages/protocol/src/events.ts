@@ -113,6 +113,9 @@ export interface EntryMeta {
 export const roomGapReasonSchema = z.enum(["epoch", "floor", "too_far", "ahead"]);
 export type RoomGapReason = z.infer<typeof roomGapReasonSchema>;
 
+/** `too_many_rooms`: a room of `resume` beyond `limits.roomsPerConnectionMax`. */
+export type RoomClosedReason = "forbidden" | "deleted" | "too_many_rooms";
+
 /** Arguments of each event that the server sends on `/`; entries are followed by their offset, `roomId:epoch:seq`. */
 export interface ServerEvents {
   room_history: [messages: readonly Message[]];
@@ -139,7 +142,7 @@ export interface ServerEvents {
   user_typing: [who: { roomId: string; userId: string }];
   announcement: [announcement: JsonValue, meta: EntryMeta];
   room_gap: [gap: { roomId: string; reason: RoomGapReason; epoch: string; head: number }];
-  room_closed: [closed: { roomId: string; reason: "forbidden" | "deleted" }];
+  room_closed: [closed: { roomId: string; reason: RoomClosedReason }];
   token_expiring: [expiry: { expiresAt: string; inMs: number }];
   server_draining: [drain: { withinMs: number }];
   error: [error: Refusal & { event?: string }];

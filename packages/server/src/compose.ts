@@ -209,11 +209,11 @@ function openEdge({ config, options, node, operations, metrics, adminSessions }:
     perUserPerSecond: config.limits.userEventsPerSecond,
     perUserBurst: config.limits.userEventsBurst,
   };
+  const limited = { rates, userRates: new UserRates(clock, rates) };
   const root = rootNamespace({
     node,
     authenticate,
-    rates,
-    userRates: new UserRates(clock, rates),
+    ...limited,
     ownEvents,
     counts: {
       request: (event, outcome) => metrics.requested(event, outcome),
@@ -226,7 +226,7 @@ function openEdge({ config, options, node, operations, metrics, adminSessions }:
       for (const listener of connectionListeners) listener(client);
     },
   });
-  const admin = adminNamespace({ node, operations, authenticate, log: eventLog(log) });
+  const admin = adminNamespace({ node, operations, authenticate, ...limited, log: eventLog(log) });
   const app = createAppNamespaces({
     reserved: ["/admin"],
     namespacesMax: gatewaySettings(config).namespacesMax ?? 16,

@@ -33,7 +33,10 @@ export class Inboxes {
   readonly #placing = new Map<Subscriber, { woken: boolean }>();
   readonly #arrived = new Map<LogId, InboxPosition>();
   readonly #asked: { log: LogId; resolve: (state: InboxAnswer) => void; reject: (error: unknown) => void }[] = [];
+  /** Positions are about to be written, or are. */
   #saving = false;
+  #stopped = false;
+  #cancelSave: () => void = () => {};
 
   constructor(parts: { store: Store; clock: Clock; feeds: Feeds; sessions: Sessions; limits: InboxLimits }) {
     this.#store = parts.store;
@@ -117,7 +120,13 @@ export class Inboxes {
       if (known === undefined || known.epoch !== epoch || known.seq < to)
         this.#arrived.set(log, { log, epoch, seq: to });
     }
-    if (this.#arrived.size > 0 && !this.#saving) void this.#saveSoon();
+    this.#saveSoon();
+  }
+
+  /** Writes no more by itself; `save` still does. */
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelSave();
   }
 
   /** Writes what has arrived until now. */
@@ -130,12 +139,15 @@ export class Inboxes {
     }
   }
 
-  async #saveSoon(): Promise<void> {
+  #saveSoon(): void {
+    if (this.#saving || this.#stopped || this.#arrived.size === 0) return;
     this.#saving = true;
-    await new Promise<void>((resolve) => this.#clock.after(this.#limits.inboxSaveMs, resolve));
-    // Why not again at once: the next answered ping tries; a position that is behind costs a repeat, never a loss.
-    await this.save().catch(() => {});
-    this.#saving = false;
+    const saved = (): void => {
+      this.#saving = false;
+      // Why not again at once when it failed: a position that is behind costs a repeat, never a loss.
+      this.#saveSoon();
+    };
+    this.#cancelSave = this.#clock.after(this.#limits.inboxSaveMs, () => void this.save().then(saved, saved));
   }
 
   async #subscribe(subscriber: Subscriber): Promise<void> {

@@ -9,7 +9,9 @@ const dayMs = 86_400_000;
 /** Deletes, once a minute, journal rows and client ids that nobody asks for any more. Gives what stops it. */
 export function startMaintenance(store: Store, clock: Clock, clientIdKeepDays: number): () => void {
   let cancel = (): void => {};
+  let isStopped = false;
   const schedule = (): void => {
+    if (isStopped) return;
     cancel = clock.after(pruneEveryMs, () => {
       const now = clock.now();
       // A store that is away is pruned the next time.
@@ -17,5 +19,8 @@ export function startMaintenance(store: Store, clock: Clock, clientIdKeepDays: n
     });
   };
   schedule();
-  return () => cancel();
+  return () => {
+    isStopped = true;
+    cancel();
+  };
 }

@@ -187,6 +187,7 @@ export class ParleyNode {
   /** Finishes the commits that were taken, then stops; store and bus are the caller's to close. */
   async stop(): Promise<void> {
     await this.sequencer.stop();
+    this.inboxes.stop();
     await this.inboxes.save().catch(() => {});
     await this.#recovery.keeper.stop();
     this.control.stop();

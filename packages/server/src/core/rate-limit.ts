@@ -1,3 +1,4 @@
+import { RefusalError } from "@parley/protocol";
 import type { Clock } from "./clock.ts";
 
 export interface RateLimits {
@@ -76,5 +77,31 @@ export class UserRates {
       }
       if (this.#buckets.size > 0) this.#sweepLater();
     });
+  }
+}
+
+/** What one connection may send on one namespace, beside what its user may over all connections. */
+export class RequestRate {
+  readonly #clock: Clock;
+  readonly #limits: RateLimits;
+  readonly #users: UserRates;
+  readonly #bucket: TokenBucket;
+
+  constructor(clock: Clock, limits: RateLimits, users: UserRates) {
+    this.#clock = clock;
+    this.#limits = limits;
+    this.#users = users;
+    this.#bucket = new TokenBucket(limits.perConnectionBurst, clock.monotonic());
+  }
+
+  /** Counts one request. Throws `RefusalError` `rate_limited`, with the time to wait. */
+  take({ tenant, id }: { readonly tenant: string; readonly id: string }): void {
+    const { perConnectionPerSecond, perConnectionBurst } = this.#limits;
+    const waitMs =
+      this.#bucket.take(this.#clock.monotonic(), perConnectionPerSecond, perConnectionBurst) ||
+      this.#users.take(`${tenant}/${id}`);
+    if (waitMs === 0) return;
+    const message = "too many events (limits.eventsPerSecond, limits.userEventsPerSecond)";
+    throw new RefusalError("rate_limited", message, waitMs);
   }
 }

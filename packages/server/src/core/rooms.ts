@@ -1,4 +1,11 @@
-import { bounds, type JsonValue, type Position, RefusalError, type RoomGapReason } from "@parley/protocol";
+import {
+  bounds,
+  type JsonValue,
+  type Position,
+  RefusalError,
+  type RoomClosedReason,
+  type RoomGapReason,
+} from "@parley/protocol";
 import type { User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
 import { type Access, requireRight } from "./access.ts";
@@ -154,7 +161,7 @@ export class Rooms {
   async rejoin(session: Session, roomId: string, after: Position): Promise<void> {
     const isOver = this.#roomsOf(session) >= this.#limits.roomsPerConnectionMax;
     const subscriber = session.add(logId(session.user.tenant, roomId), after.epoch, after.seq);
-    if (isOver) this.close(subscriber, "forbidden");
+    if (isOver) this.close(subscriber, "too_many_rooms");
     else await this.resume(subscriber);
   }
 
@@ -270,7 +277,7 @@ export class Rooms {
   }
 
   /** Ends a subscriber for good and tells its client. */
-  close(subscriber: Subscriber, reason: "forbidden" | "deleted"): void {
+  close(subscriber: Subscriber, reason: RoomClosedReason): void {
     const { session, log } = subscriber;
     this.#exit(subscriber, true);
     this.#placement.remove(subscriber);

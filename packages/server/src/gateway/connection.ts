@@ -9,9 +9,6 @@ export interface Connection {
   readonly id: string;
   /** Bytes that may be written before the window is full. */
   free(): number;
-  /** Takes `bytes` out of `free()` for a reply on its way; the caller gives them back with `release`, then writes. */
-  reserve(bytes: number): void;
-  release(bytes: number): void;
   /**
    * Writes ready frames, in order, as one write. The caller keeps within `free()` for entries and pages; small replies
    * may exceed it. Nothing is written after the close began. Pings early once half of the window is unanswered.

@@ -49,7 +49,6 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
   #confirming = false;
   #beforePing = 0;
   #sincePing = 0;
-  #reserved = 0;
   /** Packets that carry nothing, since the heartbeat last came by. */
   #idlePackets = 0;
 
@@ -74,15 +73,7 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
   }
 
   free(): number {
-    return Math.max(0, this.shared.settings.windowBytes - this.unanswered() - this.#reserved);
-  }
-
-  reserve(bytes: number): void {
-    this.#reserved += bytes;
-  }
-
-  release(bytes: number): void {
-    this.#reserved = Math.max(0, this.#reserved - bytes);
+    return Math.max(0, this.shared.settings.windowBytes - this.unanswered());
   }
 
   write(frames: readonly Buffer[]): void {

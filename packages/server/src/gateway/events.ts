@@ -10,7 +10,7 @@ import {
   reservedEvents,
 } from "@parley/protocol";
 import type { z } from "zod";
-import { type RateLimits, TokenBucket, type UserRates } from "../core/rate-limit.ts";
+import { type RateLimits, RequestRate, type UserRates } from "../core/rate-limit.ts";
 import { logId } from "../core/log.ts";
 import type { ConnectResult, ParleyNode } from "../core/node.ts";
 import type { Session } from "../core/session.ts";
@@ -103,13 +103,13 @@ class RootSocket implements NamespaceSocket {
   readonly options: RootOptions;
   readonly session: Session;
   readonly #client: NamespaceClient;
-  readonly #bucket: TokenBucket;
+  readonly #rate: RequestRate;
 
   constructor(options: RootOptions, session: Session, client: NamespaceClient) {
     this.options = options;
     this.session = session;
     this.#client = client;
-    this.#bucket = new TokenBucket(options.rates.perConnectionBurst, options.node.clock.monotonic());
+    this.#rate = new RequestRate(options.node.clock, options.rates, options.userRates);
   }
 
   opened(): void {
@@ -139,7 +139,7 @@ class RootSocket implements NamespaceSocket {
     const event = String(name);
     const answer = new Answer(this, event, reply);
     try {
-      this.#limitRate();
+      this.#rate.take(this.session.user);
       const { admitted, done } = this.#start(event, args);
       // Why caught after the answer, too: what the app's handler gave may have no form on the wire.
       if (done instanceof Promise)
@@ -200,20 +200,6 @@ class RootSocket implements NamespaceSocket {
     const checked = parse(jsonSchema, data, "data");
     // Why: a stock client takes a text at the end of an event for the place from which it recovers.
     this.emit(name, checked, ...(typeof checked === "string" ? [null] : []));
-  }
-
-  #limitRate(): void {
-    const { rates, userRates, node } = this.options;
-    const { tenant, id } = this.session.user;
-    const waitMs =
-      this.#bucket.take(node.clock.monotonic(), rates.perConnectionPerSecond, rates.perConnectionBurst) ||
-      userRates.take(`${tenant}/${id}`);
-    if (waitMs > 0)
-      throw new RefusalError(
-        "rate_limited",
-        "too many events (limits.eventsPerSecond, limits.userEventsPerSecond)",
-        waitMs,
-      );
   }
 }
 

@@ -1,0 +1,34 @@
+import { expect, test } from "vitest";
+import { World } from "../../../../test/support/simulation.ts";
+import { inboxOf } from "./log.ts";
+
+test("[REC-1] a position that could not be saved is saved later, without another answer of the client", async () => {
+  const world = new World();
+  const node = await world.startNode();
+  const client = world.addClient("user");
+  await world.until(client.connect(node));
+  await world.until(world.operations(node).notifyUser({ userId: "user", event: "notice", data: { number: 1 } }));
+  await world.clock.advance(100);
+  world.store.setDown(true);
+  await world.clock.advance(5 * world.limits.inboxSaveMs);
+  world.store.setDown(false);
+  await world.clock.advance(2 * world.limits.inboxSaveMs);
+  const [inbox] = await world.until(world.store.inboxes([inboxOf("default", "user")]));
+  expect(inbox?.position?.seq).toBe(1);
+  expect(client.transcript.notices).toEqual(new Map([[1, 1]]));
+});
+
+test("a stopped node saves what has arrived, and nothing later", async () => {
+  const world = new World();
+  const node = await world.startNode();
+  const client = world.addClient("user");
+  await world.until(client.connect(node));
+  await world.until(world.operations(node).notifyUser({ userId: "user", event: "notice", data: { number: 1 } }));
+  await world.clock.advance(100);
+  await world.until(node.stop());
+  const [inbox] = await world.until(world.store.inboxes([inboxOf("default", "user")]));
+  expect(inbox?.position?.seq).toBe(1);
+  const saves = world.store.calls.get("saveInboxPositions");
+  await world.clock.advance(10 * world.limits.inboxSaveMs);
+  expect(world.store.calls.get("saveInboxPositions")).toBe(saves);
+});
