@@ -131,7 +131,16 @@ export class PostgresServer implements AsyncDisposable {
     this.#process?.signal("SIGQUIT");
     await this.#process?.waitForExit();
     await this.#process?.[Symbol.asyncDispose]();
+    await this.#removeSharedMemory();
     await this.#folder[Symbol.asyncDispose]();
+  }
+
+  /** A server that was killed leaves the segment behind by which it would have been known to still run. */
+  async #removeSharedMemory(): Promise<void> {
+    const file = path.join(this.#data, "postmaster.pid");
+    if (!existsSync(file)) return;
+    const [, segment] = /^ *\d+ +(\d+)$/m.exec(readFileSync(file, "utf8")) ?? [];
+    if (segment !== undefined) await run("ipcrm", ["-m", segment]);
   }
 
   get #data(): string {
