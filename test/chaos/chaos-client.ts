@@ -31,6 +31,8 @@ export class Journal {
   readonly acknowledged: Acknowledged[] = [];
   /** Refusals that no client should meet under this load, by code. */
   readonly refused: string[] = [];
+  /** Client ids of messages that were refused for now, and sent again after others that were under way. */
+  readonly retried = new Set<string>();
   /** Entries that came again after a recovery, which a client that leaves it to the server must expect (REC-2). */
   repeatsExpected = 0;
   /** Times that it came back as another socket, though it might have recovered. */

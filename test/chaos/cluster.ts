@@ -86,10 +86,10 @@ async function strikeAgainAndAgain(
   const until = performance.now() + seconds * 1_000;
   for (const [name, strike] of faultsInTurn(world.random, only)) {
     await delay(world.random() * calmMsMax);
-    const heads = headsOf(clients);
     const struckAt = performance.now();
     await strike(world);
     const overAt = performance.now();
+    const heads = headsOf(clients);
     const { complete, slowest } = await comeBack(clients, heads, overAt).catch((error: unknown) => {
       for (const line of describeNodes(world.cluster)) print(line);
       throw new Error(`after ${name}`, { cause: error });

@@ -106,7 +106,9 @@ export class StockChaosClient implements ChaosClient {
     socket.on("new_message", ({ seq, text }: { seq: number; text: string }, offset: string) => {
       const room = this.#note(offset);
       const reached = this.journal.transcript(room).reached ?? 0;
-      if (this.#presenting === "recovery" && this.#welcomes > 1 && seq <= reached) this.journal.repeatsExpected += 1;
+      // Why none of who presents positions: those say exactly what is lacking.
+      const mayRepeat = this.#presenting !== "auth.resume" && this.#socket.recovered;
+      if (mayRepeat && seq <= reached) this.journal.repeatsExpected += 1;
       else this.journal.entry(room, seq, text);
     });
     socket.on("room_gap", ({ roomId, reason }: { roomId: string; reason: string }) => {
@@ -176,6 +178,7 @@ export class StockChaosClient implements ChaosClient {
         return;
       }
       this.journal.refused.push(answer.error?.code ?? "");
+      this.journal.retried.add(clientId);
       setTimeout(() => {
         message.sent = false;
         if (this.following) this.#transmitAll();
