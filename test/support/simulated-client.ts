@@ -143,11 +143,13 @@ export class SimulatedClient {
       const { transcript } = this;
       const after = from === "page" || transcript.rooms.has(room) ? undefined : this.#left.get(room);
       transcript.joining(room, after);
+      const { connection } = this;
       await this.#asking(room, "join", async () => {
         try {
           await this.node?.rooms.join(session, { roomId: room, after, ...(history === undefined ? {} : { history }) });
         } catch (error) {
-          if (session === this.session && session.connection === this.connection) transcript.refused(room, after);
+          if (connection === this.connection) transcript.refused(room, after);
+          else if (after === undefined) transcript.unasked(room);
           throw error;
         }
       });

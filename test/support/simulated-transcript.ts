@@ -48,6 +48,9 @@ export class Transcript {
   readonly closings: { readonly room: string; readonly reason: string }[] = [];
   /** Pages of history, by where they end. */
   readonly pages: Delivery[] = [];
+  /** Who comes back to a session whose last node cannot be asked may get again what it has: entries with the same seq, and pages. */
+  mayRepeat = false;
+  repeats = 0;
   /** How often each numbered notice came. */
   readonly notices = new Map<number, number>();
   readonly signals: { readonly event: string; readonly room: string; readonly userId: string }[] = [];
@@ -80,6 +83,11 @@ export class Transcript {
     this.#asked.set(room, asked);
     const goesOn = asked > 0 || this.seen.has(room) || this.#told.has(room);
     if (from !== undefined || !goesOn) this.forget(room);
+  }
+
+  /** A join was refused on a connection that is gone: the client does not know, but no page comes of it. */
+  unasked(room: string): void {
+    this.#asked.set(room, Math.max(0, (this.#asked.get(room) ?? 0) - 1));
   }
 
   /** The client has left; until `leaveAcknowledged` comes, what was under way may still come. */
@@ -194,6 +202,7 @@ export class Transcript {
     const seen = this.seen.get(room);
     if (this.#told.has(room)) this.#told.delete(room);
     else if (asked > 0) this.#asked.set(room, asked - 1);
+    else if (this.mayRepeat && seen !== undefined) this.repeats += 1;
     else this.faults.push(`${room}: a page up to ${seq} that nobody asked for, at ${seen?.seq}`);
     if (seen?.epoch === epoch && seq < seen.seq) this.faults.push(`${room}: a page up to ${seq} after ${seen.seq}`);
     this.uncertain.delete(room);
@@ -206,6 +215,10 @@ export class Transcript {
 
   #entry(event: string, { room, epoch, seq }: Place): void {
     const seen = this.seen.get(room);
+    if (this.mayRepeat && seen?.epoch === epoch && seq <= seen.seq) {
+      this.repeats += 1;
+      return;
+    }
     // An inbox in another life begins at its first entry, with nothing to tell: what is missed in it is never skipped.
     const beginsAnew = room.startsWith("@user:") && seq === 1;
     if (seen !== undefined && seen.epoch !== epoch) {

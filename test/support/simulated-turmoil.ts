@@ -33,6 +33,8 @@ export interface TurmoilOptions {
   readonly weights: Partial<Record<Action, number>>;
   readonly appendFaults?: readonly AppendFault[];
   readonly stepMaxMs?: number;
+  /** How likely a client that comes back does so as a stock client does, by its session, to any node. */
+  readonly roams?: number;
 }
 
 /** What is likely at a step when only nodes, links, hints and the store fail. */
@@ -176,7 +178,11 @@ export class Turmoil {
   }
 }
 
-function connect({ world }: Turmoil, client: SimulatedClient): void {
+function connect({ world, options }: Turmoil, client: SimulatedClient): void {
+  if (options.roams !== undefined && world.random() < options.roams) {
+    world.background(client.connect(world.pick(world.nodes), "session"));
+    return;
+  }
   const home = client.node;
   const stays = home !== null && world.nodes.includes(home) && world.random() < 0.6;
   const by = world.random() < 0.9 ? "positions" : "nothing";

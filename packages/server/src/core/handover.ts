@@ -16,6 +16,11 @@ const answerKeepMs = 10_000;
 const answersMax = 1_000;
 const claimsMax = 1_000;
 
+interface Given {
+  readonly generation: number;
+  readonly session: HandedSession;
+}
+
 interface Claim extends SessionClaim {
   readonly resolve: (session: StoredSession | undefined) => void;
   readonly reject: (error: unknown) => void;
@@ -35,14 +40,14 @@ export class Handover {
   readonly #keeper: SessionKeeper;
   readonly #giveWay: (session: Session) => void;
   /** For the next claim; one is in flight. */
-  #claims: Claim[] = [];
+  readonly #claims: Claim[] = [];
   #claiming = false;
-  /** Clients that are being looked for, by user and `pid`: one at a time. */
+  /** Sessions that are being looked for, by `pid`: one at a time. */
   readonly #finding = new Map<string, Promise<unknown>>();
   /** Questions under way, by `pid` and generation. */
   readonly #asked = new Map<string, (session: HandedSession | null) => void>();
-  /** Answers given lately. */
-  readonly #given = new Map<string, HandedSession>();
+  /** Sessions given away lately, by `pid`, with the generation that they had here. */
+  readonly #given = new Map<string, Given>();
 
   constructor(parts: {
     store: Store;
@@ -69,12 +74,11 @@ export class Handover {
    * `too_many_connections`; the session can then be found again.
    */
   async find(pid: string, user: User): Promise<Session | undefined> {
-    const key = JSON.stringify([user.tenant, user.id, pid]);
     // Why one after another: who comes back twice at once would claim the session from itself.
-    for (let before = this.#finding.get(key); before !== undefined; before = this.#finding.get(key)) await before;
+    for (let before = this.#finding.get(pid); before !== undefined; before = this.#finding.get(pid)) await before;
     const found = this.#find(pid, user);
-    const done = found.catch(() => {}).finally(() => this.#finding.delete(key));
-    this.#finding.set(key, done);
+    const done = found.catch(() => {}).finally(() => this.#finding.delete(pid));
+    this.#finding.set(pid, done);
     return found;
   }
 
@@ -108,25 +112,32 @@ export class Handover {
     }
   }
 
-  #answer(message: Extract<NodeMessage, { kind: "session_claimed" }>): void {
-    const { from, pid, generation } = message;
-    const key = keyOf(message);
-    const session = this.#given.get(key) ?? this.#give(key, pid, generation);
-    this.#bus.send(from, { kind: "session_given", from: this.#node, pid, generation, session });
-  }
-
-  /** Null: it is not here, or this node has claimed it since. */
-  #give(key: string, pid: string, generation: number): HandedSession | null {
-    const session = this.#sessions.at(pid);
-    if (session === undefined || session.generation >= generation) return null;
+  /** Another node has claimed the session: it goes on there, and what it needs for that is kept for its question. */
+  release(session: Session): void {
+    const { pid, generation } = session;
     this.#giveWay(session);
-    const handed = handOver(session);
+    const given = { generation, session: handOver(session) };
     this.#sessions.drop(session);
-    this.#given.set(key, handed);
+    if (pid === null) return;
+    this.#given.delete(pid);
+    this.#given.set(pid, given);
     const [oldest] = this.#given.keys();
     if (this.#given.size > answersMax && oldest !== undefined) this.#given.delete(oldest);
-    this.#clock.after(answerKeepMs, () => this.#given.delete(key));
-    return handed;
+    this.#clock.after(answerKeepMs, () => {
+      if (this.#given.get(pid) === given) this.#given.delete(pid);
+    });
+  }
+
+  #answer(message: Extract<NodeMessage, { kind: "session_claimed" }>): void {
+    const { from, pid, generation } = message;
+    const here = this.#sessions.at(pid);
+    if (here !== undefined && here.generation < generation) this.release(here);
+    const given = this.#given.get(pid);
+    // Why the next one alone: what an earlier holder knew lacks what the client did since.
+    const session = given?.generation === generation - 1 ? given.session : null;
+    const finding = this.#finding.get(pid);
+    if (session === null && finding !== undefined) void finding.then(() => this.#answer(message));
+    else this.#bus.send(from, { kind: "session_given", from: this.#node, pid, generation, session });
   }
 
   #ask(owner: string, pid: string, generation: number): Promise<HandedSession | null> {
@@ -158,8 +169,9 @@ export class Handover {
   }
 
   async #claimAll(): Promise<void> {
-    for (let batch = this.#takeClaims(); batch.size > 0; batch = this.#takeClaims()) {
-      const claims = [...batch.values()];
+    // Each `pid` is looked for, and so claimed, once at a time.
+    while (this.#claims.length > 0) {
+      const claims = this.#claims.splice(0, claimsMax);
       try {
         const sessions = await this.#store.claimSessions(
           claims.map(({ pid, tenant, userId, node }) => ({ pid, tenant, userId, node })),
@@ -170,17 +182,6 @@ export class Handover {
       }
     }
     this.#claiming = false;
-  }
-
-  /** Each `pid` once: users who present the same one wait for each other. */
-  #takeClaims(): Map<string, Claim> {
-    const batch = new Map<string, Claim>();
-    this.#claims = this.#claims.filter((claim) => {
-      if (batch.size >= claimsMax || batch.has(claim.pid)) return true;
-      batch.set(claim.pid, claim);
-      return false;
-    });
-    return batch;
   }
 }
 

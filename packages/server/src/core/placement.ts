@@ -221,9 +221,9 @@ export class Placement {
     if (old !== undefined) this.remove(old);
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
-    subscriber.again = old === undefined ? session.hasLeft : old.again || old.cursor !== fromHistory;
-    if (old?.epoch === feed.epoch)
-      subscriber.repeatsTo = Math.max(old.cursor, old.repeatsTo === Infinity ? feed.head : old.repeatsTo);
+    const before = old === undefined ? leftAt(session, feed.log) : Math.max(old.cursor, old.repeatsTo);
+    subscriber.again = old === undefined ? before > 0 : old.again || old.cursor !== fromHistory;
+    if (old === undefined || old.epoch === feed.epoch) subscriber.repeatsTo = before === Infinity ? feed.head : before;
     if (session.connection !== null) this.#attach(subscriber, feed);
     return subscriber;
   }
@@ -238,6 +238,11 @@ export class Placement {
     this.#feeds.unsubscribe(subscriber);
     subscriber.session.remove(subscriber);
   }
+}
+
+/** Up to where the client may remember an offset of a room that it is not in. */
+function leftAt({ left }: Session, log: LogId): Seq {
+  return left === "many" ? Infinity : (left?.get(log) ?? 0);
 }
 
 function gapOf(reason: RoomGapReason | null, epoch: Epoch): Gap | null {

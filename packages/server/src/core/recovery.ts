@@ -1,3 +1,4 @@
+import { RefusalError } from "@parley/protocol";
 import type { Bus, NodeMessage } from "../bus/bus.ts";
 import type { Connection, User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
@@ -33,10 +34,7 @@ export class Recovery {
     this.#rooms = parts.rooms;
     this.keeper = new SessionKeeper({
       ...parts,
-      onLost: (session) => {
-        this.#giveWay(session);
-        this.#sessions.drop(session);
-      },
+      onLost: (session) => this.#handover.release(session),
     });
     this.#handover = new Handover({
       ...parts,
@@ -60,6 +58,9 @@ export class Recovery {
   ): Promise<Session | undefined> {
     const session = await this.#handover.find(back.pid, user);
     if (session === undefined) return undefined;
+    // Why not looked for again: it would be taken from the client's newer connection.
+    if (session.dropped)
+      throw new RefusalError("overloaded", "another node goes on with this session; try again", 1_000);
     // Why: it may have been found for another connection just before.
     this.supersede(session);
     await this.#resume(session, user, connection, back.offset);

@@ -301,7 +301,7 @@ export class Rooms {
 
   /** Invariant: every presence that was entered is left once. */
   #exit(subscriber: Subscriber, forGood: boolean): void {
-    subscriber.session.hasLeft ||= forGood;
+    if (forGood) subscriber.session.leaves(subscriber.log, Math.max(subscriber.cursor, subscriber.repeatsTo));
     if (!subscriber.present) return;
     subscriber.present = false;
     this.#presence.left(subscriber.log, subscriber.session.user.id, forGood);

@@ -37,16 +37,17 @@ export function handOver(session: Session): HandedSession {
 export function takeOver(session: Session, stored: readonly SessionCursor[], handed: HandedSession | null): void {
   const { tenant, id } = session.user;
   const inbox = inboxOf(tenant, id);
-  session.hasLeft = true;
+  const runs = handed?.runs ?? [];
+  const paged = new Set(runs.filter(({ from }) => from === fromHistory).map(({ log }) => log));
   for (const { log, epoch, seq, gap, again } of handed?.cursors ?? stored) {
     const subscriber = session.add(log, epoch, seq);
     subscriber.gap = gap;
     subscriber.again = again;
     subscriber.confirms = log === inbox;
-    // Why: how far the client had got before is not known, but it is not beyond the head.
-    if (again && seq !== fromHistory) subscriber.repeatsTo = Infinity;
+    // Why: how far the client had got before is not known, but it is not beyond the head. What follows a page is new.
+    if (again && seq !== fromHistory && !paged.has(log)) subscriber.repeatsTo = Infinity;
   }
-  session.takeOver(handed === null ? null : runsOf(session, handed.runs));
+  session.takeOver(handed === null ? null : runsOf(session, runs));
 }
 
 /** What the client may lack begins there. */
@@ -63,7 +64,8 @@ function lowestPlaces(runs: readonly Run[]): Map<Subscriber, Seq> {
 
 function cursorAt(subscriber: Subscriber, seq: Seq, lowest: Seq): SessionCursor {
   const { log, epoch } = subscriber;
-  if (lowest === fromHistory) return { log, epoch, seq, gap: subscriber.gap, again: subscriber.again };
+  const { gap, again } = subscriber;
+  if (lowest === fromHistory) return { log, epoch, seq, gap, again };
   return { log, epoch, seq, gap: null, again: lowest < subscriber.repeatsTo };
 }
 

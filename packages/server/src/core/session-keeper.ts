@@ -4,7 +4,7 @@ import type { Clock } from "./clock.ts";
 import type { Millis } from "./log.ts";
 import type { Session } from "./session.ts";
 import { safeCursors } from "./session-cursors.ts";
-import type { Run } from "./unconfirmed.ts";
+import { fromHistory, type Run } from "./unconfirmed.ts";
 
 export interface SessionKeeperLimits {
   readonly maxDisconnectionDurationMs: Millis;
@@ -103,7 +103,8 @@ export class SessionKeeper {
   /** These runs have arrived at the session's client. */
   arrived(session: Session, runs: readonly Run[]): void {
     if (!session.kept) return;
-    for (const { from, to } of runs) session.arrivedSinceKept += to - from;
+    // Why a page counts for all: without it a client gets the page again, instead of a few entries.
+    for (const { from, to } of runs) session.arrivedSinceKept += from === fromHistory ? arrivedMax : to - from;
     if (session.arrivedSinceKept >= arrivedMax) this.#advanced.add(session);
   }
 

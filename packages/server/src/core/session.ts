@@ -41,6 +41,9 @@ interface RoomWaiter {
 const none: readonly Subscriber[] = [];
 const full = { kind: "full" } as const;
 
+/** Rooms that it was in are remembered one by one up to so many. */
+const leftMax = 100;
+
 /** Runs kept between two answered pings; at half of it the connection is pinged early, at all of it entries wait. */
 const runsMax = 1_024;
 
@@ -67,8 +70,8 @@ export class Session {
   detachedAt = 0;
   /** It is not here any more: ended for good, or another node's. */
   dropped = false;
-  /** It was in a room that it is not in any more. */
-  hasLeft = false;
+  /** Rooms that it is not in any more, of which its client may remember an offset: up to this seq. */
+  left: Map<LogId, Seq> | "many" | null = null;
   /** When its last write to the store was sent, by the monotonic clock; -1 before the first. */
   keptAt = -1;
   /** Entries that have arrived since. */
@@ -100,6 +103,8 @@ export class Session {
   #fromStore = false;
   /** The last page that has arrived: the client may still remember it as its last event. */
   #arrivedPage: { readonly log: LogId; readonly page: number } | null = null;
+  /** What its client was found to lack, until the connection on which it gets it is open. */
+  #rewound: readonly { readonly run: Run; readonly isCurrent: boolean }[] | null = null;
 
   constructor(identity: SessionIdentity, events: SessionEvents) {
     this.id = identity.id;
@@ -126,6 +131,14 @@ export class Session {
     this.subscribers = this.subscribers.filter((other) => other !== subscriber);
   }
 
+  /** It is not in this room any more, of which its client may remember an offset up to `seq`. */
+  leaves(log: LogId, seq: Seq): void {
+    if (this.left === "many") return;
+    this.left ??= new Map();
+    this.left.set(log, Math.max(seq, this.left.get(log) ?? 0));
+    if (this.left.size > leftMax || seq === Infinity) this.left = "many";
+  }
+
   /** The connection that serves the session from now on. Nothing is written before `open`. */
   connect(connection: Connection): void {
     this.connection = connection;
@@ -133,6 +146,8 @@ export class Session {
 
   open(): void {
     this.#open = true;
+    this.#fromStore = false;
+    this.#rewound = null;
     for (const subscriber of this.subscribers) if (subscriber.state === "live") this.addDue(subscriber);
     this.#grantRoom();
     this.#events.onDue(this);
@@ -147,6 +162,7 @@ export class Session {
     this.#replies = null;
     this.#replyBytes = 0;
     this.#due = null;
+    this.#undoRewind();
     // Why: what was never written is lacking for certain.
     this.#recordReplies();
     this.#grantRoom();
@@ -377,6 +393,7 @@ export class Session {
   /** The client begins with the last event of a session before. */
   remembers(last: LastEvent): void {
     this.remembered = last;
+    this.leaves(last.log, last.seq);
     this.#noteArrived(last.log, last.page);
   }
 
@@ -427,16 +444,35 @@ export class Session {
   rewind(claimed: LastEvent | null): void {
     const last = this.#isOfBefore(claimed) ? null : claimed;
     if (last !== null) this.#noteArrived(last.log, last.page);
+    // Why: it remembers this one event.
+    this.left = null;
+    if (claimed !== null) this.leaves(claimed.log, claimed.seq);
     if (this.#fromStore && last !== null) this.#advanceTo(last);
-    this.#fromStore = false;
     if (this.#unconfirmed === null) return;
     const lacking = this.#unconfirmed.lackingAfter(last);
     this.#unconfirmed = null;
+    this.#rewound = lacking.map((run) => ({ run, isCurrent: this.find(run.subscriber.log) === run.subscriber }));
     for (const { subscriber, epoch, from, notice } of lacking) {
       if (epoch === subscriber.epoch) subscriber.cursor = Math.min(subscriber.cursor, from);
       const isJoined = this.find(subscriber.log) !== undefined;
       if (notice !== undefined && notice.joined === isJoined) this.tell(subscriber, notice);
     }
+  }
+
+  /** Nothing was written to the connection for which the session was rewound: its client may have what it had before. */
+  #undoRewind(): void {
+    for (const { run, isCurrent } of this.#rewound ?? []) {
+      // A notice is among the replies again.
+      if (run.notice !== undefined) continue;
+      const subscriber = isCurrent ? this.find(run.subscriber.log) : undefined;
+      if (subscriber?.epoch !== run.epoch) {
+        this.#wrote(run);
+      } else {
+        subscriber.cursor = Math.max(subscriber.cursor, run.to);
+        this.#wrote({ ...run, subscriber });
+      }
+    }
+    this.#rewound = null;
   }
 
   #advanceTo({ log, epoch, seq }: LastEvent): void {

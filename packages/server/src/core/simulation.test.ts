@@ -8,6 +8,7 @@ interface Outcome {
   readonly gaps: readonly string[];
   readonly delivered: number;
   readonly recovered: number;
+  readonly repeats: number;
   readonly turmoil: Turmoil;
 }
 
@@ -16,6 +17,9 @@ interface Scenario extends Omit<WorldOptions, "seed" | "openRooms"> {
   readonly users: readonly string[];
   readonly steps: number;
   readonly turmoil: TurmoilOptions;
+  /** Every message between nodes arrives, and soon: who is asked can answer. */
+  readonly isBusGood?: boolean;
+  readonly mayRepeat?: boolean;
 }
 
 /** Faults strike and clients come and go; then all heals, and everyone has everything. */
@@ -24,9 +28,10 @@ async function simulate(seed: number, scenario: Scenario): Promise<Outcome> {
   const { random, network } = world;
   for (let count = scenario.nodes ?? 3; count > 0; count -= 1) await world.startNode();
   for (const user of scenario.users) world.addClient(user, { bytesPerMs: world.pick([0.5, 5, 1_000]) });
-  network.faults.lost = random() * 0.5;
+  for (const { transcript } of world.clients) transcript.mayRepeat = scenario.mayRepeat ?? false;
+  network.faults.lost = scenario.isBusGood === true ? 0 : random() * 0.5;
   network.faults.repeated = random() * 0.3;
-  network.faults.delayMaxMs = 1 + random() * 500;
+  network.faults.delayMaxMs = 1 + random() * (scenario.isBusGood === true ? 100 : 500);
   const turmoil = new Turmoil(world, scenario.turmoil);
   await turmoil.begin();
   await turmoil.run(scenario.steps);
@@ -39,6 +44,7 @@ async function simulate(seed: number, scenario: Scenario): Promise<Outcome> {
     gaps: transcripts.flatMap(({ gaps }) => gaps.map(({ reason }) => reason)),
     delivered: transcripts.reduce((sum, { deliveries }) => sum + deliveries.length, 0),
     recovered: world.clients.reduce((sum, { recovered }) => sum + recovered, 0),
+    repeats: transcripts.reduce((sum, { repeats }) => sum + repeats, 0),
     turmoil,
   };
 }
@@ -153,5 +159,34 @@ describe("simulated cluster", () => {
       },
     });
     expect(total(outcomes, ({ turmoil }) => turmoil.changes.length)).toBeGreaterThan(1_000);
+  });
+
+  const roaming = { rooms: ["alpha", "beta", "gamma"], roams: 0.9 };
+
+  test("[REC-2] stock clients that come back to any node, whose last node answers: nothing is missed, nothing repeated", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(120, {
+      users: sixUsers,
+      steps: 300,
+      isBusGood: true,
+      turmoil: { ...roaming, weights: { ...ordinaryWeights, kill: 0, busDown: 0, storeDown: 0, connectAgain: 2 } },
+    });
+    expect(outcomes.flatMap(({ gaps }) => gaps)).toEqual([]);
+    expect(total(outcomes, ({ recovered }) => recovered)).toBeGreaterThan(500);
+  });
+
+  test("[REC-2] whatever befalls nodes, bus and store: stock clients that come back to any node miss nothing", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(120, {
+      users: sixUsers,
+      steps: 300,
+      mayRepeat: true,
+      turmoil: { ...roaming, weights: { ...ordinaryWeights, kill: 1, connectAgain: 2 } },
+    });
+    expect(outcomes.flatMap(({ gaps }) => gaps)).toEqual([]);
+    expect(total(outcomes, ({ recovered }) => recovered)).toBeGreaterThan(500);
+    expect(total(outcomes, ({ repeats }) => repeats)).toBeGreaterThan(0);
   });
 });
