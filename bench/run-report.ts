@@ -13,6 +13,8 @@ export const runReportSchema = z.object({
   settings: z.array(z.string()),
   /** Why the server could not be run here; there are no figures then. */
   missing: z.string().optional(),
+  /** It should have run, and did not. */
+  failed: z.boolean().optional(),
   figures: z.array(
     z.object({
       metric: z.string(),

@@ -1,5 +1,5 @@
 // The bench: runs workloads on Parley and its peers, alternating, and prints medians, spread and ratios.
-// usage: node bench/run.ts [--workload NAME] [--servers A,B] [--runs N] [--json FILE] [--short] [--show-refused] [--server-cores LIST] [--parley DIRECTORY]
+// usage: node bench/run.ts [--workload NAME] [--servers A,B] [--runs N] [--json FILE] [--svg FILE] [--short] [--show-refused] [--server-cores LIST] [--parley DIRECTORY]
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
@@ -7,6 +7,7 @@ import { cpus, release, totalmem } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { chart, type Panel } from "./chart.ts";
 import { generatorCore, pinned } from "./machine/pin.ts";
 import { isAccident, isWrong } from "./rules.ts";
 import { type Row, type RunReport, runReportSchema, summarize, table } from "./run-report.ts";
@@ -22,6 +23,7 @@ const { values: options } = parseArgs({
     servers: { type: "string" },
     runs: { type: "string" },
     json: { type: "string" },
+    svg: { type: "string" },
     short: { type: "boolean", default: false },
     "show-refused": { type: "boolean", default: false },
     "server-cores": { type: "string" },
@@ -36,15 +38,34 @@ async function main(): Promise<void> {
   const chosen = workloadsCalled(options.workload);
   const workloads = chosen.includes(generatorMaximum) ? chosen : [generatorMaximum, ...chosen];
   const rows: Row[] = [];
-  for (const workload of workloads) rows.push(...(await measure(workload)));
-  if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(rows, null, 1)}\n`);
+  // Also what a run of hours has brought when it is cut short.
+  const write = () => {
+    if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(rows, null, 1)}\n`);
+    if (options.svg !== undefined)
+      writeFileSync(options.svg, chart(rows, workloads.flatMap(panelsOf(rows)), machine()));
+  };
+  for (const workload of workloads) {
+    rows.push(...(await measure(workload)));
+    write();
+  }
+}
+
+/** The metrics that a workload is about, else its first one. */
+function panelsOf(rows: readonly Row[]): (workload: Workload) => readonly Panel[] {
+  return ({ name, title, charted }) => {
+    const first = rows.find(({ workload }) => workload === name)?.metric;
+    return (charted ?? (first === undefined ? [] : [first])).map((metric) => ({ workload: name, title, metric }));
+  };
+}
+
+function machine(): string {
+  const processors = cpus();
+  const memory = `${Math.round(totalmem() / 2 ** 30)} GiB`;
+  return `${processors.length} × ${processors[0]?.model.trim()}, ${memory}, Linux ${release()}, Node ${process.version}`;
 }
 
 function printMachine(): void {
-  const processors = cpus();
-  console.log(
-    `${processors.length} × ${processors[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`,
-  );
+  console.log(machine());
   console.log(`$ node bench/run.ts ${process.argv.slice(2).join(" ")}`.trimEnd());
   if (options.short) console.log("--short: shows that the bench works; its figures mean nothing");
 }
@@ -61,6 +82,7 @@ async function measure(workload: Workload): Promise<readonly Row[]> {
       reports.push(await repeated(workload, server));
     }
   }
+  if (reports.some(({ failed }) => failed === true)) process.exitCode = 1;
   const ordered = servers.flatMap((server) => reports.filter((report) => report.server === server));
   const rows = summarize(ordered);
   if (ordered.some(({ figures }) => figures.some(({ refusals }) => isWrong(refusals)))) process.exitCode = 1;
@@ -83,7 +105,7 @@ async function repeated(workload: Workload, server: string): Promise<RunReport> 
   return report;
 }
 
-/** Errors: rejects when the run gave no report: the server did not start, or the bench itself failed. */
+/** A run that gave no report (the server did not start, or the bench itself failed) is told as such; others go on. */
 async function run(workload: Workload, server: string): Promise<RunReport> {
   const choice = ["--workload", workload.name, "--server", serverKind(server).name];
   const flags = [
@@ -104,9 +126,13 @@ async function run(workload: Workload, server: string): Promise<RunReport> {
     output += text;
   });
   await once(child, "close");
-  if (child.exitCode !== 0)
-    throw new Error(`${workload.name} on ${server} ended with ${child.exitCode ?? child.signalCode}`);
+  if (child.exitCode !== 0) return failure(workload, server, `ended with ${child.exitCode ?? child.signalCode}`);
   return runReportSchema.parse(JSON.parse(output));
+}
+
+function failure({ name, serverCores }: Workload, server: string, how: string): RunReport {
+  const nothing = { command: "", cores: serverCores, versions: {}, settings: [], figures: [] };
+  return { workload: name, server, ...nothing, missing: `its run ${how}`, failed: true };
 }
 
 function printCircumstances(reports: readonly RunReport[], rows: readonly Row[]): void {

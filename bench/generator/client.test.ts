@@ -10,7 +10,7 @@ import { Traffic } from "./traffic.ts";
 const secret = "a-secret-of-this-test-alone-32-bytes";
 const plan = { warmUpMs: 50, measureMs: 200, textLength: 100 };
 const window = { begin: () => undefined, end: () => undefined };
-const script = fileURLToPath(new URL("../peers/socketio-server.ts", import.meta.url));
+const script = fileURLToPath(new URL("../peers/socketio-server.mjs", import.meta.url));
 
 /** The generator against the real protocol: Socket.IO's own server. */
 describe("a client of the generator", () => {

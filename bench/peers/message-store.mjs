@@ -1,6 +1,5 @@
 // How the peers keep messages: one statement per message, each its own transaction.
 import { DatabaseSync } from "node:sqlite";
-import { Pool } from "pg";
 
 /** `save` gives what is to be added to the message, at once or later; `recent` the newest 50 of a room, oldest first. */
 export async function openMessages({ sqlite, postgres }) {
@@ -35,6 +34,7 @@ function openSqlite(file) {
 
 /** The tutorial's `saveMessage` and `getRecentMessages`. */
 async function openPostgres(connectionString) {
+  const { Pool } = await import("pg");
   const pool = new Pool({ connectionString, max: 10 });
   await pool.query(`
     CREATE TABLE IF NOT EXISTS messages (

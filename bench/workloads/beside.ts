@@ -13,6 +13,7 @@ function largeMembers(scale: Scale): number {
 export const beside: Workload = {
   name: "beside",
   title: `a room of 10 at 50 messages/s, alone and beside a room of 15,000 with ${largeRate} messages/s`,
+  charted: ["small room's p99 beside"],
   servers: ["parley", "socketio"],
   reference: "socketio",
   serverCores: "0",

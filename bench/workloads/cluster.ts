@@ -32,6 +32,7 @@ export const cluster: Workload = {
   title:
     `two nodes, senders on one and all members on the other: 100 rooms of ${membersPerRoom}, ` +
     `${inFlight} messages per room in flight; then ${steadyRate}/s in all`,
+  charted: ["messages across, saturated", `delivery p99 at ${steadyRate}/s`],
   serverCores: "0",
   nodes: 2,
   openFiles: (scale) => rooms(scale) * membersPerRoom + 500,

@@ -33,7 +33,9 @@ const sizes: Readonly<Record<Scale, Sizes>> = {
 };
 const retryMs = 1_000;
 /** After the last broadcast every client is let back in, and gets what it still lacks. */
-const settleMsMax = 10_000;
+const settleMsMax = 30_000;
+/** What a server without positions has not sent after this long does not come. */
+const quietMsMax = 1_000;
 
 export const drops: Workload = {
   name: "drops",
@@ -69,7 +71,7 @@ async function run({ kind, server, secret, scale }: RunContext): Promise<readonl
   const times = await openLoop(traffic, lanes, rate, plan, meter);
   ending.abort();
   const last = await Promise.all(living);
-  await complete(last);
+  await complete(last, kind.comesBack === "positions" ? settleMsMax : quietMsMax);
   for (const client of last) client.close();
 
   const meters = meter.shares;
@@ -133,11 +135,11 @@ async function backAgain(client: Client, server: RunningServer, failures: Map<st
   }
 }
 
-async function complete(clients: readonly Client[]): Promise<void> {
+async function complete(clients: readonly Client[], quietMax: number): Promise<void> {
   const deadline = nowMicros() + settleMsMax * 1000;
   let lacking = -1;
   let quietMs = 0;
-  while (nowMicros() < deadline && quietMs < 1_000) {
+  while (nowMicros() < deadline && quietMs < quietMax) {
     const now = clients.filter((client) => !client.isComplete).length;
     quietMs = now === lacking ? quietMs + 20 : 0;
     lacking = now;

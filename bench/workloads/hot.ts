@@ -39,6 +39,7 @@ export const hotRates: readonly Workload[] = [40, 80, 400].map((rate) => ({
   ...common,
   name: `hot-${rate}`,
   title: `1 room of 1,000 members, ${rate} messages/s`,
+  charted: ["delivery p99", "server CPU"],
   run: (context) => atRate(context, rate),
 }));
 

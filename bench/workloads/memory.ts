@@ -32,6 +32,7 @@ function memoryWorkload(name: string, arrival: Arrival, title: string): Workload
   return {
     name,
     title: `memory per idle joined connection, 10,000 of them in rooms of ${membersPerRoom}; ${title}`,
+    charted: ["RSS per connection"],
     servers: ["parley", "socketio"],
     reference: "socketio",
     serverCores: "0",

@@ -19,6 +19,7 @@ function sendsWorkload(name: string, servers: readonly string[], reference: stri
   return {
     name,
     title: `acknowledged durable sends${store}: ${connections} connections with ${inFlight} in flight, a room each; then ${steadyRate}/s`,
+    charted: ["acknowledged", `acknowledgement p99 at ${steadyRate}/s`],
     servers,
     reference,
     // Why both: a store of its own thread is part of what is measured, and the generator leaves most of its core idle.

@@ -4,7 +4,7 @@ import { gather, withinTime } from "../generator/crowd.ts";
 import { count, nowMicros, type RoomTraffic, Traffic } from "../generator/traffic.ts";
 import { Meter } from "../machine/meter.ts";
 import { reasonsToRefuse, type Refusal } from "../rules.ts";
-import type { ServerNode } from "../servers/server.ts";
+import type { ServerKind, ServerNode } from "../servers/server.ts";
 import {
   explain,
   type Figure,
@@ -26,12 +26,14 @@ interface Sizes {
 
 const sizes: Readonly<Record<Scale, Sizes>> = {
   full: { rooms: 100, membersPerRoom: 100, missed: 100, timeoutMs: 120_000 },
-  short: { rooms: 5, membersPerRoom: 20, missed: 20, timeoutMs: 10_000 },
+  short: { rooms: 5, membersPerRoom: 20, missed: 20, timeoutMs: 30_000 },
 };
 
 /** Stock clients wait a second, more or less, before they try again. */
 const retryMs = 1_000;
 const attemptMsMax = 20_000;
+/** What a server without positions has not sent after this long does not come. */
+const quietMsMax = 2_000;
 
 export const storms: readonly Workload[] = [
   storm(
@@ -48,6 +50,7 @@ function storm(name: string, nodes: number, servers: readonly string[], referenc
   return {
     name,
     title: `10,000 clients lose their node (kill -9), miss 100 messages each, and all come back at once: to ${to}`,
+    charted: ["clients complete", "until the last client was complete", "event loop delay max"],
     servers,
     reference,
     serverCores: "0",
@@ -70,6 +73,7 @@ async function run(context: RunContext): Promise<readonly Figure[]> {
     rooms.flatMap((room) => Array.from({ length: membersPerRoom }, () => [room])),
   );
   const survivor = await server.loseFirst();
+  await until(() => crowd.clients.every(({ ready }) => !ready));
   traffic.lostConnections.clear();
   await sendMissed(context, survivor, rooms, missed);
 
@@ -77,7 +81,12 @@ async function run(context: RunContext): Promise<readonly Figure[]> {
   const watched = kind.name !== "bun";
   if (watched) await survivor.watchLoop();
   meter.begin();
-  const back = await comeBack(crowd.clients, survivor, timeoutMs);
+  const back = await comeBack(
+    crowd.clients,
+    survivor,
+    timeoutMs,
+    kind.comesBack === "positions" ? timeoutMs : quietMsMax,
+  );
   meter.end();
   const delay = watched ? await survivor.loopDelay() : undefined;
   for (const client of back.clients) client.close();
@@ -91,7 +100,7 @@ async function run(context: RunContext): Promise<readonly Figure[]> {
   const everyone = { attempted: crowd.attempted, failures: crowd.failures };
   const meters = meter.shares;
   const judged = reasonsToRefuse(observe("connecting", traffic, everyone, times, meters, server.ended));
-  const refusals = [...judged, ...disorder(traffic)];
+  const refusals = [...judged, ...disorder(traffic), ...losses(kind, crowd.clients.length - back.complete)];
   if (refusals.length > 0) explain({ failures: back.failures }, traffic);
   const all = back.complete === crowd.clients.length;
   return figures(refusals, [
@@ -107,10 +116,20 @@ async function run(context: RunContext): Promise<readonly Figure[]> {
   ]);
 }
 
+async function until(isDone: () => boolean): Promise<void> {
+  while (!isDone()) await wait(10);
+}
+
 /** What a peer loses is its figure; what comes twice or in another order is wrong everywhere. */
 function disorder({ repeated, outOfSequence }: Traffic): readonly Refusal[] {
   if (repeated === 0 && outOfSequence === 0) return [];
   return [{ code: "disordered", detail: `${repeated} repeated or late, ${outOfSequence} with a wrong seq` }];
+}
+
+/** A server that keeps messages, and whose clients say what they have, owes them all. */
+function losses({ comesBack }: ServerKind, lacking: number): readonly Refusal[] {
+  if (comesBack !== "positions" || lacking === 0) return [];
+  return [{ code: "lost", detail: `${lacking} clients did not become complete` }];
 }
 
 async function sendMissed(
@@ -151,7 +170,12 @@ interface Returned {
 }
 
 /** Each client tries until it is back, as stock clients do. Ends when all are complete, or nothing more is to be hoped for. */
-async function comeBack(clients: readonly Client[], to: ServerNode, timeoutMs: number): Promise<Returned> {
+async function comeBack(
+  clients: readonly Client[],
+  to: ServerNode,
+  timeoutMs: number,
+  quietMax: number,
+): Promise<Returned> {
   const began = nowMicros();
   const elapsedMs = () => (nowMicros() - began) / 1000;
   const failures = new Map<string, number>();
@@ -182,10 +206,10 @@ async function comeBack(clients: readonly Client[], to: ServerNode, timeoutMs: n
     if (now > complete) completeMs = elapsedMs();
     complete = now;
     if (complete === clients.length) break;
-    // All are back, and for two seconds nobody became complete: what is missing does not come.
+    // All are back, and for a while nobody became complete: what is missing does not come.
     if (returned.length + complete !== deliveriesSeen || returned.length < clients.length) quietSinceMs = elapsedMs();
     deliveriesSeen = returned.length + complete;
-    if (elapsedMs() - quietSinceMs > 2_000) break;
+    if (elapsedMs() - quietSinceMs > quietMax) break;
     await wait(10);
   }
   await Promise.race([settled, wait(Math.max(0, timeoutMs - elapsedMs()))]);

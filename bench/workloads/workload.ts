@@ -30,6 +30,8 @@ export interface Workload {
   /** Servers measured unless others are asked for; ratios are to the one called `reference`. */
   readonly servers: readonly string[];
   readonly reference: string;
+  /** Metrics that a chart shows; its first one unless told otherwise. */
+  readonly charted?: readonly string[];
   readonly serverCores: Cores;
   /** Nodes of one cluster that the server runs as. */
   readonly nodes: number;
