@@ -137,3 +137,23 @@ describe("three nodes", () => {
     await cluster.node(2).server.start();
   });
 });
+
+test("[FEED-2] two nodes without a bus tell each other by the store's journal", async () => {
+  await using pair = await Cluster.start({ redis: "none" });
+  await pair.makeRoom("slowly");
+  const auth = { token: await pair.tokenFor("ann") };
+  using one = new StockClient(pair.node(0).server.url, { ...transportOptions.websocket, auth });
+  using two = new StockClient(pair.node(1).server.url, { ...transportOptions.websocket, auth });
+  for (const client of [one, two]) await client.join("slowly");
+  let slowestMs = 0;
+  for (let time = 1; time <= 10; time += 1) {
+    await one.send("slowly", `message ${time}`);
+    const since = performance.now();
+    await two.until("it", () => two.textsOf("slowly").length === time);
+    slowestMs = Math.max(slowestMs, performance.now() - since);
+  }
+  console.log(`without a bus, a message reached another node after ${Math.round(slowestMs)} ms at the most`);
+  // 300 ms is the bound; real processes are allowed five times it.
+  expect(slowestMs).toBeLessThan(1_500);
+  expect(two.transcript("slowly").faults).toEqual(noFaults);
+}, 60_000);

@@ -12,8 +12,8 @@ export interface ClusterOptions {
   readonly nodes?: number;
   /** A balancer of this kind in front; without it clients choose a node. */
   readonly balancer?: ProxyKind;
-  /** `single` by default. */
-  readonly redis?: "single" | "sentinel" | "cluster";
+  /** `single` by default; `none`: the nodes have the store in common, and no bus. */
+  readonly redis?: "single" | "sentinel" | "cluster" | "none";
   /** Settings as `PARLEY_…`, over those of the test. */
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -21,7 +21,7 @@ export interface ClusterOptions {
 /** What stands behind the nodes: real ones, of this test alone. */
 interface Backend {
   readonly postgres: PostgresServer;
-  readonly redis: RedisServer | RedisSentinels | RedisCluster;
+  readonly redis: RedisServer | RedisSentinels | RedisCluster | null;
   readonly storeUrl: string;
 }
 
@@ -63,7 +63,7 @@ export class Cluster implements AsyncDisposable {
     await using starting = new AsyncDisposableStack();
     const [postgres, redis] = await Promise.all([
       PostgresServer.start({ fsync: true }).then((server) => starting.use(server)),
-      startRedis(options.redis ?? "single").then((server) => starting.use(server)),
+      startRedis(options.redis ?? "single").then((server) => server && starting.use(server)),
     ]);
     const schema = `test_${randomUUID().replaceAll("-", "")}`;
     const nodes: ClusterNode[] = [];
@@ -74,8 +74,7 @@ export class Cluster implements AsyncDisposable {
       storeUrl.port = new URL(toPostgres.url).port;
       const environment = {
         PARLEY_STORE_URL: storeUrl.href,
-        PARLEY_BUS_SECRET: busSecret,
-        ...busSettings(redis, toRedis),
+        ...(redis === null ? {} : busSettings(redis, toRedis)),
         ...options.environment,
       };
       nodes.push({ server: starting.use(await spawnServer({ environment })), toRedis, toPostgres });
@@ -110,13 +109,16 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
-function startRedis(kind: "single" | "sentinel" | "cluster"): Promise<Backend["redis"]> {
+async function startRedis(kind: "single" | "sentinel" | "cluster" | "none"): Promise<Backend["redis"]> {
+  if (kind === "none") return null;
   if (kind === "sentinel") return RedisSentinels.start();
   return kind === "cluster" ? RedisCluster.start(3, true) : RedisServer.start();
 }
 
-function busSettings(redis: Backend["redis"], proxy: TcpProxy | null): Readonly<Record<string, string>> {
-  if (redis instanceof RedisServer) return { PARLEY_BUS_URL: (proxy?.url ?? redis.url).replace("http://", "redis://") };
+function busSettings(redis: RedisServer | RedisSentinels | RedisCluster, proxy: TcpProxy | null) {
+  const secret = { PARLEY_BUS_SECRET: busSecret };
+  if (redis instanceof RedisServer)
+    return { ...secret, PARLEY_BUS_URL: (proxy?.url ?? redis.url).replace("http://", "redis://") };
   const mode = redis instanceof RedisCluster ? "cluster" : "sentinel";
-  return { PARLEY_BUS_URL: redis.urls.join(","), PARLEY_BUS_MODE: mode };
+  return { ...secret, PARLEY_BUS_URL: redis.urls.join(","), PARLEY_BUS_MODE: mode };
 }

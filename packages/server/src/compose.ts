@@ -3,7 +3,7 @@ import type { Server as HttpServer } from "node:http";
 import path from "node:path";
 import type { Server as SocketIoServer } from "socket.io";
 import type { Bus } from "./bus/bus.ts";
-import { localBus } from "./bus/local.ts";
+import { absentBus, localBus } from "./bus/local.ts";
 import { redisBus } from "./bus/redis.ts";
 import { redisSettings } from "./bus/redis-settings.ts";
 import type { RunningNode } from "./commands/command.ts";
@@ -138,9 +138,10 @@ function openStore({ store }: Config, metrics: Metrics): Promise<Store> {
     : openPostgresStore({ url: store.url, ...parts });
 }
 
-function openBus(node: string, { bus }: Config, log: Log, metrics: Metrics): Bus {
+function openBus(node: string, { bus, store }: Config, log: Log, metrics: Metrics): Bus {
   const { url, secret } = bus;
-  if (url.length === 0 || secret === undefined) return localBus();
+  // Why: other nodes may share a store in Postgres, whoever has told this one of them.
+  if (url.length === 0 || secret === undefined) return store.url === undefined ? localBus() : absentBus();
   let told = false;
   return redisBus(redisSettings(node, { ...bus, url, secret }), systemClock, {
     onDropped: (reason) => metrics.busDropped(reason),

@@ -1,6 +1,14 @@
 import { expect, test } from "vitest";
 import { hintOf, Recorder, room } from "./bus.contract.ts";
-import { localBus } from "./local.ts";
+import { absentBus, localBus } from "./local.ts";
+
+test("[FEED-2] nodes that share a store without a bus are told that it is down, and so ask the store", async () => {
+  const received = new Recorder();
+  const bus = absentBus();
+  expect(bus.alone).toBe(false);
+  await bus.start(received);
+  expect(received.states).toEqual(["down"]);
+});
 
 test("a node that is alone hears nothing, whatever it says", async () => {
   const received = new Recorder();
