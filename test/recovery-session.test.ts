@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { connectAs, lose, say, setUpRecovery } from "./support/recovery-world.ts";
-import { type StockTransport, transportOptions } from "./support/stock-client.ts";
+import { type SpawnedServer, spawnServer, tokenFor } from "./support/server.ts";
+import { StockClient, type StockTransport, transportOptions } from "./support/stock-client.ts";
+import { TcpProxy } from "./support/tcp-proxy.ts";
 import { noFaults } from "./support/transcript.ts";
 
 const transports: readonly StockTransport[] = ["websocket", "polling", "upgrade"];
@@ -171,3 +173,85 @@ test("[REC-3] a session is its user's alone, and gives no room that its user may
   await alice.until("the end", () => alice.textsOf("a").includes("the end"));
   expect(alice.textsOf("closed")).toEqual([]);
 });
+
+describe.each(transports)("over %s, a node of its own that ends and starts again", (transport) => {
+  const options = transportOptions[transport];
+
+  async function send(server: SpawnedServer, room: string, text: string): Promise<void> {
+    await server.api("POST", `/rooms/${room}/messages`, { userId: "carol", text });
+  }
+
+  async function startServer(): Promise<SpawnedServer> {
+    const server = await spawnServer();
+    for (const room of ["a", "b", "c"]) await server.api("PUT", `/rooms/${room}`, { access: "public" });
+    return server;
+  }
+
+  /** In room `a` with its page and a message, in room `b` from where it stands, and not in room `c` any more. */
+  async function connectAlice(server: SpawnedServer, proxy: TcpProxy): Promise<StockClient> {
+    const alice = new StockClient(proxy.url, { ...options, auth: { token: await tokenFor(server, "alice") } });
+    await alice.join("c");
+    await alice.join("a");
+    await alice.request("join_room", { roomId: "b", history: 0 });
+    alice.transcript("b").continues(0);
+    await alice.request("leave_room", "c");
+    await send(server, "a", "before");
+    await alice.until("the message", () => alice.textsOf("a").length === 1);
+    return alice;
+  }
+
+  test.each(["SIGKILL", "SIGTERM"] as const)(
+    "[REC-2] by %s: the client comes back as itself, in its rooms, with what it missed, once",
+    async (signal) => {
+      await using server = await startServer();
+      await using proxy = await TcpProxy.before(server.url);
+      using alice = await connectAlice(server, proxy);
+      proxy.refuses = true;
+      if (signal === "SIGKILL") await server.kill();
+      else await server.stop();
+      await server.start();
+      for (const room of ["a", "b", "c"]) await send(server, room, "missed");
+      proxy.refuses = false;
+      await alice.welcomed(2);
+      for (const room of ["a", "b", "c"]) await send(server, room, "after");
+      await alice.until("all", () => ["a", "b"].every((room) => alice.textsOf(room).includes("after")));
+      const [first, second] = alice.welcomes;
+      expect(second).toEqual({ id: first?.id, recovered: true });
+      expect(alice.textsOf("a")).toEqual(["before", "missed", "after"]);
+      expect(alice.textsOf("b")).toEqual(["missed", "after"]);
+      expect(alice.textsOf("c")).toEqual([]);
+      for (const room of ["a", "b"]) expect(alice.transcript(room).faults).toEqual(noFaults);
+    },
+    60_000,
+  );
+});
+
+test("[REC-3] after a kill, too, a session is its user's alone, and gives no room that its user may not read any more", async () => {
+  await using server = await spawnServer();
+  await server.api("PUT", "/rooms/a", { access: "public" });
+  await server.api("PUT", "/rooms/closed", { access: "members" });
+  await server.api("PUT", "/rooms/closed/members/alice", { role: "member" });
+  await using proxy = await TcpProxy.before(server.url);
+  const websocket = transportOptions.websocket;
+  using alice = new StockClient(proxy.url, { ...websocket, auth: { token: await tokenFor(server, "alice") } });
+  for (const room of ["a", "closed"]) await alice.join(room);
+  const pid: unknown = Reflect.get(alice.socket, "_pid");
+  proxy.refuses = true;
+  await server.kill();
+  await server.start();
+  await server.api("DELETE", "/rooms/closed/members/alice");
+  using mallory = new StockClient(server.url, {
+    ...websocket,
+    auth: { token: await tokenFor(server, "mallory"), pid },
+  });
+  await mallory.welcomed(1);
+  expect(mallory.welcomes[0]).toEqual({ id: expect.not.stringMatching(alice.socket.id ?? "-"), recovered: false });
+  proxy.refuses = false;
+  await alice.welcomed(2);
+  expect(alice.welcomes[1]?.recovered).toBe(true);
+  await alice.until("the closing", () => alice.events.includes("room_closed"));
+  for (const room of ["closed", "a"])
+    await server.api("POST", `/rooms/${room}/messages`, { userId: "carol", text: "hello" });
+  await alice.until("the message", () => alice.textsOf("a").length === 1);
+  expect(alice.textsOf("closed")).toEqual([]);
+}, 60_000);
