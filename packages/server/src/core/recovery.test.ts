@@ -94,6 +94,19 @@ describe("on another node", () => {
     expect(client.transcript.faults).toEqual([]);
   });
 
+  test("[REC-2] a first page that arrived two seconds before its node was killed is not sent again", async () => {
+    const cluster = await createCluster();
+    const { world, client, first, second } = cluster;
+    await world.until(client.join("beta"));
+    await world.clock.advance(2_000);
+    world.kill(first);
+    await send(cluster, 2, "beta");
+    await comeBack(cluster, second);
+    expect(client.transcript.pages.map(({ room }) => room)).toEqual(["alpha", "beta"]);
+    expect(seqsOf(client, "beta")).toEqual([1, 2]);
+    expect(client.transcript.faults).toEqual([]);
+  });
+
   test("[REC-2] a room that was left is not in the session any more, whoever goes on with it", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;

@@ -244,6 +244,8 @@ export class Session {
   /** A history page is among the replies: it ends at `to`. */
   wroteHistory(subscriber: Subscriber, to: Seq, page: number): void {
     this.#addReplyRun({ subscriber, epoch: subscriber.epoch, from: fromHistory, to, page });
+    // Why: another node that goes on from what is stored sends the page again, until it is known to have arrived.
+    if (this.kept) this.#confirmNow = true;
   }
 
   /** As `emit`; whoever comes back to the session without having got it is told again, if it still applies. */
