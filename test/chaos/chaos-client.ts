@@ -34,7 +34,7 @@ export class Journal {
   /** Client ids of messages that were refused for now, and sent again after others that were under way. */
   readonly retried = new Set<string>();
   /** Entries that came again after a recovery, which a client that leaves it to the server must expect (REC-2). */
-  repeatsExpected = 0;
+  repeats = 0;
   /** Times that it came back as another socket, though it might have recovered. */
   unrecovered = 0;
   readonly #rooms = new Map<string, { transcript: Transcript; textOf: Map<number, string> }>();

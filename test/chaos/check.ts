@@ -21,6 +21,8 @@ export interface Verdict {
   readonly unexplained: number;
   /** `room_gap`s that the server told of: no fault, but none is expected either. */
   readonly toldGaps: number;
+  /** Ids of the rules that are broken. */
+  readonly broken: readonly string[];
   readonly findings: readonly string[];
 }
 
@@ -53,21 +55,27 @@ export async function readLogs(store: Store, rooms: readonly string[]): Promise<
   return logs;
 }
 
-class Findings {
+/** What was found to be wrong, and which rule that breaks. */
+export class Findings {
   readonly counts = { lost: 0, repeated: 0, outOfOrder: 0, unexplained: 0 };
+  readonly broken = new Set<string>();
   readonly texts: string[] = [];
 
-  note(kind: keyof Findings["counts"], times: number, text: string): void {
+  note(rule: string, kind: keyof Findings["counts"], times: number, text: string): void {
     if (times === 0) return;
     this.counts[kind] += times;
+    this.broken.add(rule);
     // Why a bound: the first ones tell what happened.
-    if (this.texts.length < 50) this.texts.push(`${kind}: ${text}`);
+    if (this.texts.length < 50) this.texts.push(`${rule}: ${kind}: ${text}`);
   }
 }
 
 /** Reads every client's journal against the logs. */
-export function check(clients: readonly ChaosClient[], logs: ReadonlyMap<string, readonly Entry[]>): Verdict {
-  const findings = new Findings();
+export function check(
+  clients: readonly ChaosClient[],
+  logs: ReadonlyMap<string, readonly Entry[]>,
+  findings = new Findings(),
+): Verdict {
   const retried = new Set(clients.flatMap(({ journal }) => [...journal.retried]));
   for (const [room, entries] of logs) {
     checkLog(findings, room, entries, retried);
@@ -81,6 +89,7 @@ export function check(clients: readonly ChaosClient[], logs: ReadonlyMap<string,
     delivered: sum(transcripts.map(({ entries }) => entries)),
     ...findings.counts,
     toldGaps: sum(transcripts.map(({ gaps }) => gaps.length)),
+    broken: [...findings.broken].toSorted(),
     findings: findings.texts,
   };
 }
@@ -89,15 +98,15 @@ function checkLog(findings: Findings, room: string, entries: readonly Entry[], r
   const known = new Set<string>();
   const lastOf = new Map<string, number>();
   for (const [index, { seq, actor, clientId, data }] of entries.entries()) {
-    if (seq !== index + 1) findings.note("unexplained", 1, `${room} has ${seq} at place ${index + 1}`);
+    if (seq !== index + 1) findings.note("LOG-2", "unexplained", 1, `${room} has ${seq} at place ${index + 1}`);
     const key = `${actor} ${clientId}`;
-    if (known.has(key)) findings.note("repeated", 1, `${room} has ${key} twice, the second time at ${seq}`);
+    if (known.has(key)) findings.note("LOG-3", "repeated", 1, `${room} has ${key} twice, the second time at ${seq}`);
     known.add(key);
     // What its sender has sent again itself has the order of that.
     if (clientId !== null && retried.has(clientId)) continue;
     const number = numberIn(textOf(data));
     const last = lastOf.get(actor) ?? 0;
-    if (number <= last) findings.note("outOfOrder", 1, `${room}: ${actor} sent ${number} before ${last}`);
+    if (number <= last) findings.note("LOG-2", "outOfOrder", 1, `${room}: ${actor} sent ${number} before ${last}`);
     lastOf.set(actor, number);
   }
 }
@@ -106,16 +115,21 @@ function checkDeliveries(findings: Findings, client: ChaosClient, room: string, 
   const transcript = client.journal.transcript(room);
   const { faults } = transcript;
   const where = `${client.name} in ${room}`;
-  findings.note("repeated", faults.repeated, `${where} got ${faults.repeated} twice`);
-  findings.note("outOfOrder", faults.outOfOrder, `${where} got ${faults.outOfOrder} late`);
-  findings.note("unexplained", faults.unexplained, `${where} got ${faults.unexplained} out of the blue`);
-  findings.note("lost", faults.missing, `${where} misses ${faults.missing}`);
+  findings.note("FEED-1", "repeated", faults.repeated, `${where} got ${faults.repeated} twice`);
+  findings.note("FEED-1", "outOfOrder", faults.outOfOrder, `${where} got ${faults.outOfOrder} late`);
+  findings.note("FEED-1", "unexplained", faults.unexplained, `${where} got ${faults.unexplained} out of the blue`);
+  findings.note("FEED-1", "lost", faults.missing, `${where} misses ${faults.missing}`);
   const behind = entries.length - (transcript.reached ?? 0);
-  findings.note("lost", Math.max(0, behind), `${where} misses the last ${behind} of ${entries.length}`);
+  findings.note("FEED-1", "lost", Math.max(0, behind), `${where} misses the last ${behind} of ${entries.length}`);
   for (const [seq, text] of client.journal.texts(room)) {
     const entry = entries[seq - 1];
     if (entry === undefined || textOf(entry.data) !== text)
-      findings.note("unexplained", 1, `${where} got ${JSON.stringify(text)} at ${seq}, where the log has another`);
+      findings.note(
+        "FEED-1",
+        "unexplained",
+        1,
+        `${where} got ${JSON.stringify(text)} at ${seq}, where the log has another`,
+      );
   }
 }
 
@@ -127,7 +141,7 @@ function checkAcknowledged(
   for (const { room, seq, clientId, text } of journal.acknowledged) {
     const entry = logs.get(room)?.[seq - 1];
     if (entry?.clientId !== clientId || textOf(entry.data) !== text)
-      findings.note("lost", 1, `${name} was told that ${JSON.stringify(text)} is ${seq} of ${room}`);
+      findings.note("LOG-1", "lost", 1, `${name} was told that ${JSON.stringify(text)} is ${seq} of ${room}`);
   }
 }
 

@@ -12,6 +12,8 @@ export interface FaultWorld {
   readonly random: () => number;
   /** Factor on all lengths: a short form has less time. */
   readonly pace: number;
+  /** What is acknowledged now must soon be at every client that has a connection, while the fault lasts (FEED-2). */
+  expectDelivery(): Promise<void>;
 }
 
 /** Strikes, and resolves when nothing stands in the way of recovery any more. */
@@ -58,6 +60,7 @@ export const faults: Readonly<Record<string, Fault>> = {
     const redis = redisOf(world);
     await redis.kill();
     await wait(world, 2_000, 15_000);
+    await world.expectDelivery();
     await redis.restart();
   },
 
@@ -71,6 +74,7 @@ export const faults: Readonly<Record<string, Fault>> = {
     toRedis.refuses = true;
     toRedis.cut();
     await wait(world, 1_000, 8_000);
+    await world.expectDelivery();
     toRedis.refuses = false;
   },
 

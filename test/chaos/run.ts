@@ -4,11 +4,13 @@
 //   acknowledged was lost, repeated or reordered.
 // - `npm run chaos -- --minutes 20 --seed 1`: all kinds of faults strike three nodes, Postgres and Redis behind nginx,
 //   under load; the same is checked. `--faults A,B` chooses among them.
+//   `--sabotage NAME`: the same with a fault of that name in the product, which must be found; exit code 1 then.
 // - `npm run chaos -- --slow-readers --seconds 120`: a busy room with one reader that is slow and two that stop.
 import { parseArgs } from "node:util";
 import type { Verdict } from "./check.ts";
 import { runClusterChaos } from "./cluster.ts";
 import { type KillsReport, runKills } from "./kills.ts";
+import { runSabotaged, sabotageOf } from "./sabotage.ts";
 import { describeMemory, raisedRates, runSlowReaders, type SlowReadersReport } from "./slow-readers.ts";
 
 const { values } = parseArgs({
@@ -22,17 +24,27 @@ const { values } = parseArgs({
     minutes: { type: "string" },
     nodes: { type: "string", default: "3" },
     faults: { type: "string" },
+    sabotage: { type: "string" },
     "slow-readers": { type: "boolean", default: false },
     seconds: { type: "string", default: "120" },
   },
 });
 
-const asPromised = values["slow-readers"]
-  ? await slowReaders(Number(values.seconds))
-  : values.minutes === undefined
-    ? await kills()
-    : await cluster(Number(values.minutes));
+const asPromised = await chosen();
 process.exitCode = asPromised ? 0 : 1;
+
+function chosen(): Promise<boolean> {
+  if (values.sabotage !== undefined) return sabotage(values.sabotage);
+  if (values["slow-readers"]) return slowReaders(Number(values.seconds));
+  return values.minutes === undefined ? kills() : cluster(Number(values.minutes));
+}
+
+/** The same program on a copy of the repository that is broken on purpose. */
+async function sabotage(name: string): Promise<boolean> {
+  const { faults } = sabotageOf(name);
+  const seconds = ["--minutes", values.minutes ?? "1", "--seed", values.seed, "--faults", faults.join(",")];
+  return runSabotaged(name, seconds);
+}
 
 async function kills(): Promise<boolean> {
   const options = {
@@ -70,13 +82,13 @@ async function cluster(minutes: number): Promise<boolean> {
     `${minutes} minutes of faults, seed ${options.seed}; ${options.clients} clients with ${options.sendsPerSecond} messages/s each in 3 rooms, ` +
       `${options.nodes} nodes behind nginx, one Postgres, one Redis`,
   );
-  const { verdict, recoverySeconds, refused, unrecovered, repeatsExpected } = await runClusterChaos(options);
+  const { verdict, recoverySeconds, refused, unrecovered, repeats } = await runClusterChaos(options);
   console.log("");
   console.log("seconds from the end of a fault until a client has everything   median     p99     max  of");
   for (const [name, seconds] of recoverySeconds) console.log(`${name.padEnd(63)}${row(seconds)}`);
   console.log("");
   console.log(
-    `recoveries as another socket: ${unrecovered}; entries that came again after a recovery, as may be: ${repeatsExpected}`,
+    `recoveries as another socket: ${unrecovered}; entries that came again after a recovery, as may be: ${repeats}`,
   );
   return printVerdict(verdict, refused);
 }
@@ -138,7 +150,7 @@ function printKills(report: KillsReport): boolean {
 }
 
 function printVerdict(verdict: Verdict, refused: readonly string[]): boolean {
-  const { acknowledged, delivered, lost, repeated, outOfOrder, unexplained, toldGaps, findings } = verdict;
+  const { acknowledged, delivered, lost, repeated, outOfOrder, unexplained, toldGaps, broken, findings } = verdict;
   console.log("");
   console.log("acknowledged  delivered  lost  repeated  out of order  unexplained gaps  told gaps  refusals");
   const columns = [
@@ -152,6 +164,7 @@ function printVerdict(verdict: Verdict, refused: readonly string[]): boolean {
     [refused.length, 10],
   ] as const;
   console.log(columns.map(([value, width]) => String(value).padStart(width)).join(""));
+  if (broken.length > 0) console.log(`broken: ${broken.join(", ")}`);
   for (const finding of findings) console.log(`  ${finding}`);
   if (refused.length > 0) console.log(`  refusals: ${[...new Set(refused)].join(", ")}`);
   return lost + repeated + outOfOrder + unexplained === 0 && acknowledged > 0;

@@ -108,7 +108,7 @@ export class StockChaosClient implements ChaosClient {
       const reached = this.journal.transcript(room).reached ?? 0;
       // Why none of who presents positions: those say exactly what is lacking.
       const mayRepeat = this.#presenting !== "auth.resume" && this.#socket.recovered;
-      if (mayRepeat && seq <= reached) this.journal.repeatsExpected += 1;
+      if (mayRepeat && seq <= reached) this.journal.repeats += 1;
       else this.journal.entry(room, seq, text);
     });
     socket.on("room_gap", ({ roomId, reason }: { roomId: string; reason: string }) => {
