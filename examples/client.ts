@@ -13,3 +13,7 @@ await lobby.join();
 // Waits out disconnects, and is never sent twice.
 const outcome = await lobby.send("Hello from the client").outcome;
 console.log(outcome.status);
+
+// What the app's own server answers to its own event; a refusal rejects with its code.
+const { minutes } = await client.call<{ minutes: number }>("order_pizza", { size: "small" });
+console.log(`pizza in ${minutes} minutes`);

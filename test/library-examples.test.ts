@@ -25,6 +25,7 @@ test("the examples run as they are: a server inside an app, and a client of it",
   await chat.waitForLine(/^0 messages so far$/);
   await chat.waitForLine(/^alice: Hello from the client$/);
   await chat.waitForLine(/^sent$/);
+  await chat.waitForLine(/^pizza in 10 minutes$/);
   await server.waitForLine(/^alice is here$/);
   expect(chat.stdout).not.toContain("error");
 });

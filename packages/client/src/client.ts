@@ -149,6 +149,16 @@ export class Client {
     return room;
   }
 
+  /**
+   * Asks the app's own server: an event that it added with `parley.on(event, schema, handler)`. Resolves with what the
+   * handler returned; that it is a `Result` is the word of the caller, and not checked.
+   * Errors: rejects with `ParleyError`: with the handler's coded refusal, `disconnected` at once when there is no
+   * connection. It is sent once: `timed_out` and a connection lost meanwhile do not tell whether the handler ran.
+   */
+  call<Result = JsonValue | undefined>(event: string, payload: JsonValue): Promise<Result> {
+    return this.#requests.own<Result>(event, payload);
+  }
+
   /** Ends the wait for the next try to connect, as when a user asks for it or the network is back. */
   retryNow(): void {
     this.#connection.retryNow();

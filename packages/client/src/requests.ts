@@ -25,6 +25,11 @@ type Answers = { [Name in ClientEventName]: Granted<Name> } & {
   statistics: { readonly statistics: NodeStatistics };
 };
 
+/** Of the app's own event; without `result` when its handler gave none. */
+interface OwnAnswer<Result> {
+  readonly result: Result;
+}
+
 interface Refused {
   readonly ok: false;
   readonly error: unknown;
@@ -61,6 +66,23 @@ export class Requests {
     onAnswer: (answer: Answers[Name]) => void,
     onError: (error: ParleyError) => void,
   ): void {
+    this.#emit<Answers[Name]>(name, payload, onAnswer, onError);
+  }
+
+  /** As `send`, for an event of the app's own; resolves with what its handler returned, undefined for nothing. */
+  async own<Result>(name: string, payload: JsonValue): Promise<Result> {
+    const { result } = await new Promise<OwnAnswer<Result>>((resolve, reject) =>
+      this.#emit<OwnAnswer<Result>>(name, payload, resolve, reject),
+    );
+    return result;
+  }
+
+  #emit<Answer extends object>(
+    name: string,
+    payload: unknown,
+    onAnswer: (answer: Answer) => void,
+    onError: (error: ParleyError) => void,
+  ): void {
     const socket = this.#socket();
     if (!socket.connected) {
       onError(new ParleyError("disconnected", "There is no connection now"));
@@ -79,7 +101,7 @@ export class Requests {
       fail(new ParleyError("timed_out", `The server did not answer ${name} in ${this.#timeoutMs} ms`));
     });
     this.#pending.set(fail, socket);
-    socket.emit(name, payload, (reply: Answers[Name] | Refused) => {
+    socket.emit(name, payload, (reply: Answer | Refused) => {
       if (isRefused(reply)) {
         fail(readRefusal(reply.error) ?? new ParleyError("refused", `The server refused ${name} without a code`));
       } else if (end()) {
