@@ -25,9 +25,12 @@ type Answers = { [Name in ClientEventName]: Granted<Name> } & {
   statistics: { readonly statistics: NodeStatistics };
 };
 
-/** Of the app's own event; without `result` when its handler gave none. */
-interface OwnAnswer<Result> {
-  readonly result: Result;
+/** A request that was sent. */
+interface Pending {
+  readonly socket: Socket;
+  /** False when it has ended before. */
+  end(): boolean;
+  fail(error: ParleyError): void;
 }
 
 interface Refused {
@@ -66,27 +69,30 @@ export class Requests {
     onAnswer: (answer: Answers[Name]) => void,
     onError: (error: ParleyError) => void,
   ): void {
-    this.#emit<Answers[Name]>(name, payload, onAnswer, onError);
+    const pending = this.#begin(name, onError);
+    pending?.socket.emit(name, payload, (reply: Answers[Name] | Refused) => {
+      if (isRefused(reply)) pending.fail(refusalOf(reply, name));
+      else if (pending.end()) onAnswer(reply);
+    });
   }
 
   /** As `send`, for an event of the app's own; resolves with what its handler returned, undefined for nothing. */
-  async own<Result>(name: string, payload: JsonValue): Promise<Result> {
-    const { result } = await new Promise<OwnAnswer<Result>>((resolve, reject) =>
-      this.#emit<OwnAnswer<Result>>(name, payload, resolve, reject),
-    );
-    return result;
+  own<Result>(name: string, payload: JsonValue): Promise<Result> {
+    return new Promise<Result>((resolve, reject) => {
+      const pending = this.#begin(name, reject);
+      pending?.socket.emit(name, payload, (reply: { readonly result: Result } | Refused) => {
+        if (isRefused(reply)) pending.fail(refusalOf(reply, name));
+        else if (pending.end()) resolve(reply.result);
+      });
+    });
   }
 
-  #emit<Answer extends object>(
-    name: string,
-    payload: unknown,
-    onAnswer: (answer: Answer) => void,
-    onError: (error: ParleyError) => void,
-  ): void {
+  /** Undefined when there is no connection. */
+  #begin(name: string, onError: (error: ParleyError) => void): Pending | undefined {
     const socket = this.#socket();
     if (!socket.connected) {
       onError(new ParleyError("disconnected", "There is no connection now"));
-      return;
+      return undefined;
     }
     const end = (): boolean => {
       cancelTimeout();
@@ -101,13 +107,7 @@ export class Requests {
       fail(new ParleyError("timed_out", `The server did not answer ${name} in ${this.#timeoutMs} ms`));
     });
     this.#pending.set(fail, socket);
-    socket.emit(name, payload, (reply: Answer | Refused) => {
-      if (isRefused(reply)) {
-        fail(readRefusal(reply.error) ?? new ParleyError("refused", `The server refused ${name} without a code`));
-      } else if (end()) {
-        onAnswer(reply);
-      }
-    });
+    return { socket, end, fail };
   }
 
   /** The connection has ended: what it still owed will not come. */
@@ -130,4 +130,8 @@ export class Requests {
 // Why not only `ok === false`: an acknowledgement of any other form grants nothing.
 function isRefused(reply: object): reply is Refused {
   return !isRecord(reply) || reply["ok"] !== true;
+}
+
+function refusalOf({ error }: Refused, name: string): ParleyError {
+  return readRefusal(error) ?? new ParleyError("refused", `The server refused ${name} without a code`);
 }
