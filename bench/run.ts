@@ -1,5 +1,5 @@
 // The bench: runs workloads on Parley and its peers, alternating, and prints medians, spread and ratios.
-// usage: node bench/run.ts [--workload NAME] [--servers A,B] [--runs N] [--json FILE] [--svg FILE] [--short] [--show-refused] [--server-cores LIST] [--parley DIRECTORY]
+// usage: node bench/run.ts [--workload NAME] [--servers A,B] [--runs N] [--json FILE] [--svg FILE] [--short] [--show-refused] [--server-cores LIST] [--parley DIRECTORY] [--profile DIRECTORY]
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
@@ -28,6 +28,7 @@ const { values: options } = parseArgs({
     "show-refused": { type: "boolean", default: false },
     "server-cores": { type: "string" },
     parley: { type: "string" },
+    profile: { type: "string" },
   },
 });
 const runs = Number(options.runs ?? (options.short ? 1 : 3));
@@ -118,6 +119,7 @@ async function run(workload: Workload, server: string): Promise<RunReport> {
     env: {
       ...process.env,
       BENCH_ROOT: String(process.pid),
+      ...(options.profile === undefined ? {} : { BENCH_PROFILE: path.resolve(options.profile) }),
       ...(options.parley === undefined ? {} : { BENCH_PARLEY: `${path.resolve(options.parley)}/` }),
     },
   });

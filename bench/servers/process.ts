@@ -47,7 +47,7 @@ export class ServerProcess implements AsyncDisposable {
 
   constructor(plan: ProcessPlan) {
     const runtime = plan.runtime ?? process.execPath;
-    const ownReport = plan.runtime === undefined ? ["--expose-gc", "--import", selfReport] : [];
+    const ownReport = plan.runtime === undefined ? ["--expose-gc", "--import", selfReport, ...profiling()] : [];
     const command = pinned(plan.cores, [runtime, ...ownReport, ...plan.arguments]);
     this.command = command.join(" ").replaceAll(process.execPath, "node").replaceAll(root, "");
     const [program = "", ...rest] = command;
@@ -161,6 +161,12 @@ export class ServerProcess implements AsyncDisposable {
     await exited;
     clearTimeout(timer);
   }
+}
+
+/** With BENCH_PROFILE each server leaves a CPU profile of each of its threads in that folder when it ends. */
+function profiling(): readonly string[] {
+  const folder = process.env["BENCH_PROFILE"];
+  return folder === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${folder}`];
 }
 
 function parseObject(text: string): Record<string, unknown> {
