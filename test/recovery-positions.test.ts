@@ -49,6 +49,8 @@ describe("after kill -9 and a restart", () => {
     await using server = await spawnWithRooms(["a"], {
       PARLEY_LIMITS_USER_EVENTS_PER_SECOND: "100000",
       PARLEY_LIMITS_EVENTS_PER_SECOND: "100000",
+      // Its session would bring her the same, without a join.
+      PARLEY_RECOVERY_MAX_DISCONNECTION_DURATION_MS: "0",
     });
     const token = await tokenFor(server, "alice");
     using alice = new StockClient(server.url, { ...transportOptions.websocket, auth: { token } });
