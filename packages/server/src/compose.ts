@@ -5,6 +5,7 @@ import type { Server as SocketIoServer } from "socket.io";
 import type { Bus } from "./bus/bus.ts";
 import { absentBus, localBus } from "./bus/local.ts";
 import { redisBus } from "./bus/redis.ts";
+import { redisAdapter, type RedisAdapter } from "./bus/redis-adapter.ts";
 import { redisSettings } from "./bus/redis-settings.ts";
 import type { RunningNode } from "./commands/command.ts";
 import { readVersion } from "./commands/version.ts";
@@ -84,7 +85,9 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
   const operations = createOperations(node);
   metrics.follow(() => operations.statistics());
   const adminSessions = createAdminSessions(options.adminSecret, clock);
-  const edge = openEdge({ config, options, node, operations, metrics, adminSessions });
+  const appAdapter = openAppAdapter(id, config, log, metrics);
+  if (appAdapter !== null) opening.use(appAdapter);
+  const edge = openEdge({ config, options, node, operations, metrics, adminSessions, appAdapter });
   opening.defer(() => edge.gateway.close("server_closing"));
   let stopping = false;
   const parts = {
@@ -142,21 +145,39 @@ function openBus(node: string, { bus, store }: Config, log: Log, metrics: Metric
   const { url, secret } = bus;
   // Why: other nodes may share a store in Postgres, whoever has told this one of them.
   if (url.length === 0 || secret === undefined) return store.url === undefined ? localBus() : absentBus();
-  let told = false;
   return redisBus(redisSettings(node, { ...bus, url, secret }), systemClock, {
     onDropped: (reason) => metrics.busDropped(reason),
-    onState(state) {
-      metrics.busState(state);
-      if (state === "up") log.info("bus_up");
-      else log.warn("bus_down");
+    ...redisLog("bus", log, (state) => metrics.busState(state)),
+  });
+}
+
+/** Null: the app's own namespaces have no other nodes. */
+function openAppAdapter(node: string, { bus }: Config, log: Log, metrics: Metrics): RedisAdapter | null {
+  const { url, secret } = bus;
+  if (url.length === 0 || secret === undefined) return null;
+  return redisAdapter(redisSettings(node, { ...bus, url, secret }), systemClock, {
+    onDropped: (reason) => metrics.busDropped(reason),
+    onFailure: (error) => log.error({ error }, "app_adapter_failed"),
+    ...redisLog("app_adapter", log),
+  });
+}
+
+/** What is told of connections to Redis, under names that begin with `part`. */
+function redisLog(part: "bus" | "app_adapter", log: Log, onState?: (state: "up" | "down") => void) {
+  let told = false;
+  return {
+    onState(state: "up" | "down") {
+      onState?.(state);
+      if (state === "up") log.info(`${part}_up`);
+      else log.warn(`${part}_down`);
       told = false;
     },
     // Why only the first: while Redis is away, each attempt fails for the same reason.
-    onTrouble(error) {
-      if (!told) log.warn({ error }, "bus_trouble");
+    onTrouble(error: unknown) {
+      if (!told) log.warn({ error }, `${part}_trouble`);
       told = true;
     },
-  });
+  };
 }
 
 function createNode(
@@ -185,10 +206,11 @@ interface EdgeParts {
   readonly operations: Operations;
   readonly metrics: Metrics;
   readonly adminSessions: AdminSessions;
+  readonly appAdapter: RedisAdapter | null;
 }
 
 /** What clients meet: the gateway and its namespaces. */
-function openEdge({ config, options, node, operations, metrics, adminSessions }: EdgeParts) {
+function openEdge({ config, options, node, operations, metrics, adminSessions, appAdapter }: EdgeParts) {
   const { log } = options;
   const clock = systemClock;
   const verifier = createTokenVerifier(config.auth, clock, {
@@ -231,6 +253,7 @@ function openEdge({ config, options, node, operations, metrics, adminSessions }:
   const app = createAppNamespaces({
     reserved: ["/admin"],
     namespacesMax: gatewaySettings(config).namespacesMax ?? 16,
+    ...(appAdapter === null ? {} : { adapter: (namespace) => appAdapter.create(namespace) }),
     onOpen: () => gateway.keepHandshakes(),
   });
   const gateway: Gateway = createGateway({

@@ -65,7 +65,8 @@ export interface Parley extends Omit<Operations, PositionalOperations>, AsyncDis
   attach(server: HttpServer | HttpsServer): void;
   /**
    * A real Socket.IO server for the app's own namespaces, on the connections that Parley serves; made when first asked
-   * for. `/` and `/admin` are not its.
+   * for. `/` and `/admin` are not its. With a bus in Redis (`bus.url`) its rooms, `fetchSockets`, `serverSideEmit` and
+   * the like reach all nodes; what they send while Redis is away reaches this node alone.
    */
   readonly io: SocketIoServer;
   /** Durable: a user who is offline gets `event` on return, once. */

@@ -90,6 +90,11 @@ export class ByteReader {
     return value;
   }
 
+  /** All that follows. */
+  rest(): Buffer {
+    return this.#buffer.subarray(this.#place);
+  }
+
   /** Nothing may follow. */
   end(): void {
     if (this.#place !== this.#buffer.length) throw new GarbageError("goes on after its end");

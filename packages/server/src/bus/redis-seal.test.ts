@@ -68,6 +68,17 @@ test("bytes of every kind are refused, and nothing is thrown", () => {
   }
 });
 
+test("what somebody else has encoded comes back as it was, and not from another channel or changed", () => {
+  const body = Buffer.from([0, 1, 255, 123]);
+  const bytes = new Seal(secret, "node-1").closeBytes(channel, body);
+  expect(receiver.openBytes(channel, bytes)).toEqual({ ok: true, body });
+  expect(receiver.openBytes(`${channel}!`, bytes)).toEqual({ ok: false, reason: "forged" });
+  bytes[bytes.length - 1] = 0;
+  expect(receiver.openBytes(channel, bytes)).toEqual({ ok: false, reason: "forged" });
+  for (const garbage of [Buffer.alloc(0), Buffer.from('{"type":3}')])
+    expect(receiver.openBytes(channel, garbage)).toEqual({ ok: false, reason: "garbage" });
+});
+
 test("a hint of more than 4 KB of events carries positions only", () => {
   const sealedHint = (text: string) => {
     const message: BusMessage = { kind: "hint", hint: { log, epoch: "e", from: 1, to: 1, events: [text] } };

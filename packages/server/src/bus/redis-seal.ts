@@ -9,6 +9,10 @@ export type Opened =
   | { readonly ok: true; readonly from: string; readonly message: BusMessage }
   | { readonly ok: false; readonly reason: Refused };
 
+export type OpenedBytes =
+  | { readonly ok: true; readonly body: Buffer }
+  | { readonly ok: false; readonly reason: Refused };
+
 /** Version of the messages that this server writes; it reads no later one. */
 const version = 1;
 const sealBytes = 16;
@@ -29,23 +33,20 @@ export class Seal {
   }
 
   close(channel: string, message: BusMessage): Buffer {
-    const writer = new ByteWriter();
-    for (let place = 0; place < sealBytes; place += 1) writer.byte(0);
-    writer.byte(version);
-    writer.text(this.#node);
+    const writer = this.#begin();
     encodeMessage(message, writer);
-    const bytes = writer.bytes();
-    this.#sign(channel, bytes).copy(bytes, 0, 0, sealBytes);
-    return bytes;
+    return this.#finish(channel, writer.bytes());
+  }
+
+  /** As `close`, for what somebody else has encoded. */
+  closeBytes(channel: string, body: Buffer): Buffer {
+    return this.#finish(channel, Buffer.concat([this.#begin().bytes(), body]));
   }
 
   /** Errors: none; what is wrong with the bytes is the result. */
   open(channel: string, bytes: Buffer): Opened {
-    const found = bytes[sealBytes];
-    if (found === undefined) return { ok: false, reason: "garbage" };
-    const signature = this.#sign(channel, bytes).subarray(0, sealBytes);
-    if (!timingSafeEqual(signature, bytes.subarray(0, sealBytes))) return { ok: false, reason: "forged" };
-    if (found > version) return { ok: false, reason: "newer" };
+    const refused = this.#refusal(channel, bytes);
+    if (refused !== null) return { ok: false, reason: refused };
     try {
       const reader = new ByteReader(bytes, sealBytes + 1);
       return { ok: true, from: reader.text(), message: decodeMessage(reader) };
@@ -53,6 +54,41 @@ export class Seal {
       if (error instanceof GarbageError) return { ok: false, reason: "garbage" };
       throw error;
     }
+  }
+
+  /** What was given to `closeBytes`. Errors: none, as `open`. */
+  openBytes(channel: string, bytes: Buffer): OpenedBytes {
+    const refused = this.#refusal(channel, bytes);
+    if (refused !== null) return { ok: false, reason: refused };
+    try {
+      const reader = new ByteReader(bytes, sealBytes + 1);
+      reader.text();
+      return { ok: true, body: reader.rest() };
+    } catch (error) {
+      if (error instanceof GarbageError) return { ok: false, reason: "garbage" };
+      throw error;
+    }
+  }
+
+  #begin(): ByteWriter {
+    const writer = new ByteWriter();
+    for (let place = 0; place < sealBytes; place += 1) writer.byte(0);
+    writer.byte(version);
+    writer.text(this.#node);
+    return writer;
+  }
+
+  #finish(channel: string, bytes: Buffer): Buffer {
+    this.#sign(channel, bytes).copy(bytes, 0, 0, sealBytes);
+    return bytes;
+  }
+
+  #refusal(channel: string, bytes: Buffer): Refused | null {
+    const found = bytes[sealBytes];
+    if (found === undefined) return "garbage";
+    const signature = this.#sign(channel, bytes).subarray(0, sealBytes);
+    if (!timingSafeEqual(signature, bytes.subarray(0, sealBytes))) return "forged";
+    return found > version ? "newer" : null;
   }
 
   #sign(channel: string, bytes: Buffer): Buffer {

@@ -5,6 +5,8 @@ export interface ShardEvents {
   onMessage(channel: string, message: Buffer): void;
   /** All channels that were wanted when it was opened, or when its slots changed, are subscribed. */
   onReady(): void;
+  /** Some subscriptions were confirmed. */
+  onConfirmed(): void;
   /** A channel's slot seems to have gone to another server. */
   onMoved(): void;
   /** Once, unless it was closed from here: a connection is lost, or could not be made. */
@@ -97,6 +99,11 @@ export class Shard {
     this.#change(channel);
   }
 
+  /** Confirmed by the server, as far as is known. */
+  isSubscribed(channel: string): boolean {
+    return this.open && this.#subscribed.has(channel);
+  }
+
   /** Not ready before what is wanted now is subscribed. */
   settle(): void {
     if (!this.open || (this.ready && this.#changed.size === 0)) return;
@@ -176,6 +183,7 @@ export class Shard {
     for (const channel of added) this.#subscribed.add(channel);
     for (const channel of removed) this.#subscribed.delete(channel);
     this.#awaited -= batch.length;
+    this.#parts.events.onConfirmed();
   }
 
   #becomeReady(): void {

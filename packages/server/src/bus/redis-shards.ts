@@ -8,6 +8,8 @@ export interface ShardsEvents {
   onMessage(channel: string, message: Buffer): void;
   /** `up`: every wanted channel is subscribed, on every master. Only changes are told. */
   onState(state: "up" | "down"): void;
+  /** Some subscriptions were confirmed. */
+  onConfirmed?(): void;
   /** Why a server could not be reached, or was lost. */
   onTrouble(cause: unknown): void;
 }
@@ -67,6 +69,17 @@ export class Shards {
   /** False: dropped. */
   publish(channel: string, message: Buffer): boolean {
     return this.#shardOf(channel)?.publish(channel, message) ?? false;
+  }
+
+  isSubscribed(channel: string): boolean {
+    return this.#shardOf(channel)?.isSubscribed(channel) ?? false;
+  }
+
+  /** Asks the master that has the channel. Errors: rejects when there is none, or it does not answer. */
+  async command(channel: string, words: readonly string[]): Promise<unknown> {
+    const connection = this.#shardOf(channel)?.connection ?? null;
+    if (connection === null) throw new Error("there is no connection to Redis");
+    return connection.command(words);
   }
 
   async stop(): Promise<void> {
@@ -146,6 +159,7 @@ export class Shards {
       events: {
         onMessage: (channel, message) => events.onMessage(channel, message),
         onReady: () => this.#tell(),
+        onConfirmed: () => events.onConfirmed?.(),
         onMoved: () => {
           this.#tell();
           this.#disturb();

@@ -7,9 +7,11 @@ export interface AppNamespacesOptions {
   /** Parley's own, which `io.of` refuses. */
   readonly reserved: readonly string[];
   readonly namespacesMax: number;
-  /** For Socket.IO's server: the adapter between nodes, above all. */
+  /** Makes what joins a namespace of this node with that of the others. Without: this node is alone. */
+  readonly adapter?: (namespace: Namespace) => Namespace["adapter"];
+  /** For Socket.IO's server. */
   readonly server?: Partial<
-    Pick<ServerOptions, "adapter" | "connectTimeout" | "cleanupEmptyChildNamespaces" | "connectionStateRecovery">
+    Pick<ServerOptions, "connectTimeout" | "cleanupEmptyChildNamespaces" | "connectionStateRecovery">
   >;
   /** Called once, when `io` is first asked for. */
   onOpen?(): void;
@@ -65,8 +67,9 @@ const closedMethods = [
 const closedProperties = ["local", "volatile"] as const;
 const listeningMethods = ["on", "once", "addListener", "prependListener", "prependOnceListener"] as const;
 
-function createServer({ reserved, server }: AppNamespacesOptions): Server {
-  const io = new Server({ ...server, serveClient: false });
+function createServer(options: AppNamespacesOptions): Server {
+  const { reserved, server } = options;
+  const io = new Server({ ...server, ...adapterOption(options), serveClient: false });
   closeNamespace(io.of("/"));
   for (const name of ["attach", "listen", "attachApp"]) {
     refuse(io, name, `io.${name}: Parley serves the connections; use parley.attach(server).`);
@@ -83,6 +86,16 @@ function createServer({ reserved, server }: AppNamespacesOptions): Server {
     },
   });
   return io;
+}
+
+function adapterOption({ adapter }: AppNamespacesOptions): Partial<Pick<ServerOptions, "adapter">> {
+  if (adapter === undefined) return {};
+  // Why no arrow: Socket.IO calls it with `new`.
+  return {
+    adapter: function adapterOf(namespace: Namespace) {
+      return adapter(namespace);
+    },
+  };
 }
 
 function closeNamespace(root: Namespace): void {
