@@ -1,0 +1,118 @@
+import { expect, test } from "vitest";
+import { FakeServer } from "../test/fake-server.ts";
+import { ManualTimers } from "../test/manual-timers.ts";
+import { Recorder } from "../test/recorder.ts";
+import { connect } from "./client.ts";
+import { RoomStore, type RoomView } from "./room-store.ts";
+
+function openRoom(server: FakeServer, roomId = "r") {
+  const timers = new ManualTimers();
+  const client = connect({ url: server.url, token: "t", backoff: { minMs: 1, maxMs: 4 } });
+  const store = new RoomStore(client.room(roomId), timers);
+  const views = new Recorder<RoomView>();
+  const subscribe = (): (() => void) => store.subscribe(() => views.add(store.view()));
+  return { client, timers, store, views, subscribe, [Symbol.dispose]: () => client.close() };
+}
+
+const textsOf = ({ messages }: RoomView): readonly string[] => messages.map(({ text }) => text);
+const isJoined = ({ state, peopleCount }: RoomView): boolean => state === "joined" && peopleCount > 0;
+
+test("shows messages in their present state, and who is there", async () => {
+  await using server = await FakeServer.start();
+  server.say("r", "before");
+  using room = openRoom(server);
+  expect(room.store.view()).toMatchObject({ state: "joining", messages: [], people: [] });
+  room.subscribe();
+  expect(await room.views.first(isJoined)).toMatchObject({ people: ["me"], peopleCount: 1, error: undefined });
+  const edited = server.say("r", "edit me");
+  const deleted = server.say("r", "delete me");
+  const change = { id: "c", roomId: "r", userId: "someone" };
+  server.append("r", "message_edited", [
+    { ...change, seq: 4, messageSeq: edited, text: "edited", editedAt: "2030-01-01T00:00:00.000Z" },
+  ]);
+  server.append("r", "message_deleted", [
+    { ...change, seq: 5, messageSeq: deleted, deletedAt: "2030-01-01T00:00:00.000Z" },
+  ]);
+  await room.views.first((view) => view.messages.some(({ deletedAt }) => deletedAt !== undefined));
+  expect(textsOf(room.store.view())).toEqual(["before", "edited", ""]);
+});
+
+test("a message of one's own is among the outgoing ones until it is among the messages, never in both", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server);
+  room.subscribe();
+  await room.views.first(isJoined);
+  const { outcome } = room.store.view().send("mine");
+  expect(room.store.view().outgoing).toMatchObject([{ text: "mine", status: "sending" }]);
+  await outcome;
+  const shown = await room.views.first((view) => textsOf(view).includes("mine"));
+  expect(shown.outgoing).toEqual([]);
+  for (const view of room.views.values.slice(room.views.values.indexOf(shown)))
+    expect(textsOf(view).length + view.outgoing.length).toBe(1);
+});
+
+test("a failed message stays until it is discarded or sent again", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server);
+  room.subscribe();
+  await room.views.first(isJoined);
+  server.interfere = (event) => (event === "send_message" ? { code: "payload_too_large" } : undefined);
+  const [one, two] = [room.store.view().send("one"), room.store.view().send("two")];
+  await Promise.all([one.outcome, two.outcome]);
+  expect(room.store.view().outgoing.map(({ status }) => status)).toEqual(["failed", "failed"]);
+  expect(room.store.view().discard(one.clientId)).toBe(true);
+  expect(room.store.view().discard(one.clientId)).toBe(false);
+  server.interfere = () => undefined;
+  await room.store.view().room.retry(two.clientId)?.outcome;
+  const done = await room.views.first((view) => textsOf(view).includes("two"));
+  expect(done.outgoing).toEqual([]);
+});
+
+test("whoever types is shown for a while, or until the message is there", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server);
+  const stop = room.subscribe();
+  await room.views.first(isJoined);
+  for (const userId of ["bob", "someone"]) server.broadcast("user_typing", { roomId: "r", userId });
+  await room.views.first(({ typing }) => typing.length === 2);
+  server.say("r", "done typing");
+  await room.views.first((view) => textsOf(view).length === 1);
+  expect(room.store.view().typing).toEqual(["bob"]);
+  room.timers.advance(3_500);
+  expect(room.store.view().typing).toEqual([]);
+  server.broadcast("user_typing", { roomId: "r", userId: "bob" });
+  await expect.poll(() => room.store.view().typing).toEqual(["bob"]);
+  stop();
+  await server.until(() => server.count("leave_room") === 1);
+  expect(room.timers.waiting).toBe(0);
+});
+
+test("a refusal closes the room, and a later join opens it", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = () => ({ code: "forbidden" });
+  using room = openRoom(server);
+  room.subscribe();
+  const closed = await room.views.first(({ state }) => state === "closed");
+  expect(closed.error).toMatchObject({ code: "forbidden" });
+  server.interfere = () => undefined;
+  await room.store.view().room.join();
+  expect(room.store.view()).toMatchObject({ state: "joined", error: undefined });
+});
+
+test("the room is left with its last subscriber, but not between two that follow each other at once", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server);
+  const first = room.subscribe();
+  await room.views.first(isJoined);
+  first();
+  const [second, third] = [room.subscribe(), room.subscribe()];
+  second();
+  server.say("r", "still here");
+  await room.views.first((view) => textsOf(view).includes("still here"));
+  expect([server.count("join_room"), server.count("leave_room")]).toEqual([1, 0]);
+  third();
+  await server.until(() => server.count("leave_room") === 1);
+  expect(room.store.view()).toMatchObject({ state: "joining", messages: [] });
+  room.subscribe();
+  await expect.poll(() => textsOf(room.store.view())).toEqual(["still here"]);
+});
