@@ -1,4 +1,5 @@
 import type { Millis } from "../core/log.ts";
+import type { Failure } from "./call-failure.ts";
 import type { Store } from "./store.ts";
 import type { Synchronous } from "./sqlite-file.ts";
 
@@ -30,12 +31,6 @@ export interface WorkerOptions {
   readonly synchronous: Synchronous;
   /** Whether a missing file is created, or an error. */
   readonly create: boolean;
-}
-
-/** How a call failed: nothing was changed; nobody knows; a bound of the port was not kept; a bug. */
-export interface Failure {
-  readonly kind: "unavailable" | "unknown" | "range" | "bug";
-  readonly message: string;
 }
 
 /** Requests that were made in one turn of the event loop, or the wish to end after all requests before it. */

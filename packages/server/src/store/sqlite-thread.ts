@@ -1,8 +1,9 @@
 import path from "node:path";
 import { Worker } from "node:worker_threads";
-import type { Answer, Arguments, Failure, FromWorker, Method, Result, WorkerOptions } from "./sqlite-calls.ts";
+import { errorOf, lostCall } from "./call-failure.ts";
+import type { Answer, Arguments, FromWorker, Method, Result, WorkerOptions } from "./sqlite-calls.ts";
 import { storeSetting } from "./sqlite-file.ts";
-import { OutcomeUnknown, StoreUnavailable, StoreUnusable } from "./store.ts";
+import { StoreUnavailable, StoreUnusable } from "./store.ts";
 
 interface Pending {
   readonly method: Method;
@@ -24,22 +25,6 @@ export interface ThreadOptions extends WorkerOptions {
   /** The thread has ended; every call that it had not answered was rejected before. */
   readonly onEnd: () => void;
 }
-
-/** Calls that change nothing: when they are lost, it is known that nothing was changed. */
-const reads: ReadonlySet<Method> = new Set<Method>([
-  "states",
-  "readAfter",
-  "readMessages",
-  "readJournal",
-  "room",
-  "rooms",
-  "memberships",
-  "members",
-  "roomsOfUser",
-  "inboxes",
-  "revocation",
-  "leases",
-]);
 
 // From source this file ends in .ts, in the published package in .js, and the worker's likewise.
 const workerFile = new URL(`./sqlite-worker${path.extname(import.meta.url)}`, import.meta.url);
@@ -143,27 +128,8 @@ export class StoreThread {
 
   #end(): void {
     this.#hasEnded = true;
-    for (const { method, reject } of this.#pending.values()) {
-      reject(
-        reads.has(method)
-          ? new StoreUnavailable(`the store's thread ended during ${method}`)
-          : new OutcomeUnknown(`the store's thread ended during ${method}`),
-      );
-    }
+    for (const { method, reject } of this.#pending.values()) reject(lostCall(method, "the store's thread ended"));
     this.#pending.clear();
     this.#ended.resolve();
-  }
-}
-
-function errorOf({ kind, message }: Failure): Error {
-  switch (kind) {
-    case "unavailable":
-      return new StoreUnavailable(message);
-    case "unknown":
-      return new OutcomeUnknown(message);
-    case "range":
-      return new RangeError(message);
-    case "bug":
-      return new Error(message);
   }
 }

@@ -1,9 +1,9 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { z } from "zod";
+import type { Failure } from "./call-failure.ts";
 import type {
   Answer,
   Arguments,
-  Failure,
   FromWorker,
   Handlers,
   Method,
