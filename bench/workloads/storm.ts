@@ -56,7 +56,7 @@ function storm(name: string, nodes: number, servers: readonly string[], referenc
     serverCores: "0",
     nodes,
     raiseRateLimits: true,
-    openFiles: (scale) => 2 * sizes[scale].rooms * sizes[scale].membersPerRoom + 1_500,
+    openFiles: (scale) => sizes[scale].rooms * sizes[scale].membersPerRoom + 1_500,
     run,
   };
 }
