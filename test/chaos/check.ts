@@ -66,7 +66,7 @@ export class Findings {
     this.counts[kind] += times;
     this.broken.add(rule);
     // Why a bound: the first ones tell what happened.
-    if (this.texts.length < 50) this.texts.push(`${rule}: ${kind}: ${text}`);
+    if (this.texts.length < 20) this.texts.push(`${rule}: ${kind}: ${text}`);
   }
 }
 
@@ -120,7 +120,7 @@ function checkDeliveries(findings: Findings, client: ChaosClient, room: string, 
   findings.note("FEED-1", "unexplained", faults.unexplained, `${where} got ${faults.unexplained} out of the blue`);
   findings.note("FEED-1", "lost", faults.missing, `${where} misses ${faults.missing}`);
   const behind = entries.length - (transcript.reached ?? 0);
-  findings.note("FEED-1", "lost", Math.max(0, behind), `${where} misses the last ${behind} of ${entries.length}`);
+  findings.note("FEED-2", "lost", Math.max(0, behind), `${where} misses the last ${behind} of ${entries.length}`);
   for (const [seq, text] of client.journal.texts(room)) {
     const entry = entries[seq - 1];
     if (entry === undefined || textOf(entry.data) !== text)

@@ -41,6 +41,14 @@ export const faults: Readonly<Record<string, Fault>> = {
     server.child.signal("SIGCONT");
   },
 
+  async clients_moved_off_a_stopped_node(world) {
+    const { server } = anyNode(world);
+    server.child.signal("SIGSTOP");
+    world.front.cut();
+    await wait(world, 3_000, 8_000);
+    server.child.signal("SIGCONT");
+  },
+
   async nodes_restarted_in_turn({ cluster }) {
     for (const { server } of cluster.nodes) {
       await server.stop();

@@ -5,12 +5,15 @@
 // - `npm run chaos -- --minutes 20 --seed 1`: all kinds of faults strike three nodes, Postgres and Redis behind nginx,
 //   under load; the same is checked. `--faults A,B` chooses among them.
 //   `--sabotage NAME`: the same with a fault of that name in the product, which must be found; exit code 1 then.
+// - `npm run chaos -- --recoveries --kills 20 --clients 50`: nodes are killed, and the stock clients of each must recover
+//   on the others.
 // - `npm run chaos -- --slow-readers --seconds 120`: a busy room with one reader that is slow and two that stop.
 import { parseArgs } from "node:util";
 import type { Verdict } from "./check.ts";
 import { runClusterChaos } from "./cluster.ts";
 import { type KillsReport, runKills } from "./kills.ts";
 import { runSabotaged, sabotageOf } from "./sabotage.ts";
+import { type RecoveriesReport, runRecoveries } from "./recoveries.ts";
 import { describeMemory, raisedRates, runSlowReaders, type SlowReadersReport } from "./slow-readers.ts";
 
 const { values } = parseArgs({
@@ -25,6 +28,7 @@ const { values } = parseArgs({
     nodes: { type: "string", default: "3" },
     faults: { type: "string" },
     sabotage: { type: "string" },
+    recoveries: { type: "boolean", default: false },
     "slow-readers": { type: "boolean", default: false },
     seconds: { type: "string", default: "120" },
   },
@@ -36,14 +40,15 @@ process.exitCode = asPromised ? 0 : 1;
 function chosen(): Promise<boolean> {
   if (values.sabotage !== undefined) return sabotage(values.sabotage);
   if (values["slow-readers"]) return slowReaders(Number(values.seconds));
+  if (values.recoveries) return recoveries();
   return values.minutes === undefined ? kills() : cluster(Number(values.minutes));
 }
 
 /** The same program on a copy of the repository that is broken on purpose. */
 async function sabotage(name: string): Promise<boolean> {
-  const { faults } = sabotageOf(name);
-  const seconds = ["--minutes", values.minutes ?? "1", "--seed", values.seed, "--faults", faults.join(",")];
-  return runSabotaged(name, seconds);
+  const { faults, atOnce } = sabotageOf(name);
+  const words = ["--minutes", values.minutes ?? "1", "--seed", values.seed, "--faults", faults.join(",")];
+  return runSabotaged(name, atOnce === true ? [...words, "--at-once"] : words);
 }
 
 async function kills(): Promise<boolean> {
@@ -91,6 +96,37 @@ async function cluster(minutes: number): Promise<boolean> {
     `recoveries as another socket: ${unrecovered}; entries that came again after a recovery, as may be: ${repeats}`,
   );
   return printVerdict(verdict, refused);
+}
+
+async function recoveries(): Promise<boolean> {
+  const options = {
+    kills: Number(values.kills),
+    seed: Number(values.seed),
+    clients: Number(values.clients),
+    sendsPerSecond: Number(values["sends-per-second"]),
+    calmMsMax: 5_000,
+    print: (line: string) => console.log(line),
+  };
+  console.log(
+    `${options.kills} kills, seed ${options.seed}; ${options.clients} stock clients in 3 rooms on the node that is killed, ` +
+      `of 3 nodes, ${options.sendsPerSecond} messages/s through each`,
+  );
+  return printRecoveries(await runRecoveries(options));
+}
+
+function printRecoveries(report: RecoveriesReport): boolean {
+  const { killed, early, unrecovered, faults, repeats, pagesAgain, welcomeSeconds, completeSeconds } = report;
+  console.log("");
+  console.log("seconds                                              median     p99     max  of");
+  console.log(`kill -9 until a client is welcomed elsewhere       ${row(welcomeSeconds)}  clients and kills`);
+  console.log(`kill -9 until a client has everything              ${row(completeSeconds)}  clients and kills`);
+  console.log("");
+  console.log(
+    `${killed} recoveries, ${early} of them within 50 ms of a join; as another socket: ${unrecovered}; ` +
+      `entries again, as may be: ${repeats}; pages again after an early kill: ${pagesAgain}; faults: ${faults.length}`,
+  );
+  for (const fault of faults.slice(0, 50)) console.log(`  ${fault}`);
+  return killed > 0 && unrecovered === 0 && faults.length === 0;
 }
 
 async function slowReaders(seconds: number): Promise<boolean> {

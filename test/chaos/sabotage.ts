@@ -9,6 +9,8 @@ export interface Sabotage {
   readonly rule: string;
   /** Faults that show it. */
   readonly faults: readonly string[];
+  /** Clients come back before the node that they were on has stored where they stood. */
+  readonly atOnce?: true;
 }
 
 /** Faults in the product, each a patch of its name beside this file: the chaos run must find them. */
@@ -17,7 +19,7 @@ export const sabotages: Readonly<Record<string, Sabotage>> = {
   "no-journal": { rule: "FEED-2", faults: ["redis_away"] },
   "no-dedupe": { rule: "LOG-3", faults: ["node_killed", "clients_cut"] },
   "cursor-before-write": { rule: "FEED-1", faults: ["clients_cut", "node_killed_and_away"] },
-  "no-fencing": { rule: "REC-2", faults: ["node_stopped_and_woken", "clients_cut"] },
+  "no-fencing": { rule: "REC-2", faults: ["clients_moved_off_a_stopped_node", "clients_cut"], atOnce: true },
 };
 
 export function sabotageOf(name: string): Sabotage {
