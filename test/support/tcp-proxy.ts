@@ -122,18 +122,20 @@ export class Link {
 export class TcpProxy implements AsyncDisposable {
   readonly #server: Server;
   readonly #links = new Set<Link>();
+  #targetPort: number;
   /** Pace of the links to come. */
   pace: Pace = "at_once";
   /** While it is true, clients cannot connect. */
   refuses = false;
 
   private constructor(targetPort: number) {
+    this.#targetPort = targetPort;
     this.#server = createServer((client) => {
       if (this.refuses) {
         client.resetAndDestroy();
         return;
       }
-      const link = new Link(client, connect(targetPort, "127.0.0.1"), this.pace, () => this.#links.delete(link));
+      const link = new Link(client, connect(this.#targetPort, "127.0.0.1"), this.pace, () => this.#links.delete(link));
       this.#links.add(link);
     });
   }
@@ -147,6 +149,11 @@ export class TcpProxy implements AsyncDisposable {
   get url(): string {
     const address = this.#server.address();
     return `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
+  }
+
+  /** The links to come lead there. */
+  lead(url: string): void {
+    this.#targetPort = Number(new URL(url).port);
   }
 
   /** Those whose client is still there. */
