@@ -2,7 +2,7 @@ import type { ProxyPlan } from "./proxy.ts";
 
 /** A file for nginx's `conf.d`: what stands in its `http` block. */
 export function renderNginx({ nodes, listen, idleSeconds, payloadBytesMax }: ProxyPlan): string {
-  const servers = nodes.map((node) => `  server ${node} max_fails=1 fail_timeout=5s;`).join("\n");
+  const servers = nodes.map((node) => `  server ${node} max_fails=1 fail_timeout=1s;`).join("\n");
   return `# Parley behind nginx. Written by \`parley nginx\`; include it in the http block, as conf.d/*.conf are.
 
 # The requests of one polling connection must reach one node: by the key that the client chose (?key=…), or else by its
