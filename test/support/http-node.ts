@@ -63,6 +63,7 @@ function createOperations() {
     presence: answer("presence", { users: ["ann"], count: 1 }),
     disconnectUser: answer("disconnectUser", 2),
     revokeUser: answer("revokeUser", 1),
+    unbanUser: answer("unbanUser", undefined),
     accessChanged: answer("accessChanged", undefined),
     statistics: () => statistics,
   };

@@ -82,6 +82,39 @@ export class AdminClient {
     return statistics;
   }
 
+  /**
+   * Ends the user's connections on all nodes; their software comes back by itself. Gives the number of those that were
+   * closed on this node. Errors: rejects with `ParleyError`.
+   */
+  async kick(userId: string): Promise<number> {
+    const { connections } = await this.#requests.send("kick", { userId });
+    return connections;
+  }
+
+  /** As `kick`, and keeps the user out: no token is taken, old or new, until `unban`. */
+  async ban(userId: string): Promise<number> {
+    const { connections } = await this.#requests.send("ban", { userId });
+    return connections;
+  }
+
+  /** The user may come back, with a new token: those from before the ban stay revoked. Errors: as `kick`. */
+  async unban(userId: string): Promise<void> {
+    await this.#requests.send("unban", { userId });
+  }
+
+  /**
+   * Takes this node out of service: no more clients, and those there are move to other nodes. Resolves when that has
+   * begun. The node stays, and so does this connection. Errors: as `kick`.
+   */
+  async drain(): Promise<void> {
+    await this.#requests.send("drain", {});
+  }
+
+  /** Clients may come again. Errors: as `kick`. */
+  async undrain(): Promise<void> {
+    await this.#requests.send("undrain", {});
+  }
+
   retryNow(): void {
     this.#connection.retryNow();
   }

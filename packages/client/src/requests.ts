@@ -23,6 +23,11 @@ type Payloads = { [Name in ClientEventName]: ClientEventPayload<Name> } & {
 type Answers = { [Name in ClientEventName]: Granted<Name> } & {
   broadcast_announcement: object;
   statistics: { readonly statistics: NodeStatistics };
+  kick: { readonly connections: number };
+  ban: { readonly connections: number };
+  unban: object;
+  drain: { readonly draining: boolean };
+  undrain: { readonly draining: boolean };
 };
 
 /** A request that was sent. */

@@ -6,6 +6,7 @@ export async function startFakeConsole() {
   const http = createServer();
   const io = new Server(http, { serveClient: false });
   const announced: unknown[] = [];
+  const orders: unknown[] = [];
   io.of("/admin").use((socket, next) => {
     const refusal = { code: "forbidden", message: "admins only" };
     next(socket.handshake.auth["token"] === "admin" ? undefined : Object.assign(new Error("no"), { data: refusal }));
@@ -18,9 +19,14 @@ export async function startFakeConsole() {
       announced.push(message);
       reply({ ok: true, id: "a", seq: 1 });
     });
+    for (const order of ["kick", "ban", "unban", "drain", "undrain"])
+      socket.on(order, (payload: unknown, reply: (answer: object) => void) => {
+        orders.push([order, payload]);
+        reply({ ok: true, connections: 3, draining: order === "drain" });
+      });
   });
   await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
   const address = http.address();
   const port = address !== null && typeof address === "object" ? address.port : 0;
-  return { url: `http://127.0.0.1:${port}`, announced, [Symbol.asyncDispose]: () => io.close() };
+  return { url: `http://127.0.0.1:${port}`, announced, orders, [Symbol.asyncDispose]: () => io.close() };
 }

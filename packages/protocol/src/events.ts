@@ -10,6 +10,7 @@ import {
   positionSchema,
   roomIdSchema,
   seqSchema,
+  userIdSchema,
 } from "./names.ts";
 
 const roomOnly = z.strictObject({ roomId: roomIdSchema });
@@ -55,12 +56,24 @@ export const clientEvents = {
 export type ClientEventName = keyof typeof clientEvents;
 export type ClientEventPayload<Name extends ClientEventName> = z.input<(typeof clientEvents)[Name]>;
 
+const userOnly = z.strictObject({ userId: userIdSchema });
+const nothing = z.strictObject({}).optional();
+
 /** Payload of each event that an administrator may send to `/admin`. */
 export const adminEvents = {
   /** Any JSON; every client gets it as `announcement`. */
   broadcast_announcement: jsonSchema,
   /** Answered with the node's figures. */
-  statistics: z.strictObject({}).optional(),
+  statistics: nothing,
+  /** Ends the user's connections, on all nodes; clients come back by themselves. */
+  kick: userOnly,
+  /** As `kick`, and refuses every token of the user's, until `unban`. */
+  ban: userOnly,
+  /** Tokens issued from the ban on are good again; those from before stay revoked. */
+  unban: userOnly,
+  /** The node that is asked takes no more clients, and moves those there are to other nodes, until `undrain`. */
+  drain: nothing,
+  undrain: nothing,
 } as const;
 
 export type AdminEventName = keyof typeof adminEvents;

@@ -100,7 +100,10 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
     version: readVersion(),
     attachPublic: (server: HttpServer) => void edge.gateway.attach(server),
     attachInternal: (server: HttpServer) => void edge.gateway.attach(server, { namespaces: ["/admin"] }),
-    readiness: () => (stopping ? ({ ready: false, reason: "this node is stopping" } as const) : readinessOf(store)),
+    readiness: () => {
+      if (stopping) return { ready: false, reason: "this node is stopping" } as const;
+      return edge.gateway.paused ? ({ ready: false, reason: "this node is draining" } as const) : readinessOf(store);
+    },
   };
   const opened = opening.move();
   return {
@@ -249,7 +252,11 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
       for (const listener of connectionListeners) listener(client);
     },
   });
-  const admin = adminNamespace({ node, operations, authenticate, ...limited, log: eventLog(log) });
+  const service = {
+    drain: () => gateway.pause(config.drain),
+    undrain: () => gateway.resume(),
+  };
+  const admin = adminNamespace({ node, operations, service, authenticate, ...limited, log: eventLog(log) });
   const app = createAppNamespaces({
     reserved: ["/admin"],
     namespacesMax: gatewaySettings(config).namespacesMax ?? 16,

@@ -69,6 +69,8 @@ export interface Operations {
   disconnectUser(user: { tenant?: string; userId: string }): Promise<number>;
   /** Ends all tokens issued until now, and the connections that came with them. `banned` refuses newer ones too. Gives a number as `disconnectUser` does. */
   revokeUser(user: { tenant?: string; userId: string; banned?: boolean }): Promise<number>;
+  /** Ends a ban: tokens issued since then are taken again, those from before stay revoked. Harmless when there is none. */
+  unbanUser(user: { tenant?: string; userId: string }): Promise<void>;
   /** The app's own policy would answer otherwise now: asked again for this user (and room), at once here and within a second on other nodes. */
   accessChanged(change: { tenant?: string; userId: string; roomId?: string }): Promise<void>;
   statistics(): NodeStatistics;

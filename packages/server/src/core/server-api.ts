@@ -134,7 +134,7 @@ async function setMembership(
   return committed;
 }
 
-function users(node: ParleyNode): Pick<Operations, "disconnectUser" | "revokeUser"> {
+function users(node: ParleyNode): Pick<Operations, "disconnectUser" | "revokeUser" | "unbanUser"> {
   return {
     async disconnectUser({ tenant = defaultTenant, userId }) {
       return disconnect(node, tenant, parse(userIdSchema, userId, "userId"), false);
@@ -143,6 +143,11 @@ function users(node: ParleyNode): Pick<Operations, "disconnectUser" | "revokeUse
       const issuedBefore = Math.floor(node.clock.now() / 1_000) + 1;
       await node.store.putRevocation({ tenant, userId: parse(userIdSchema, userId, "userId"), issuedBefore, banned });
       return disconnect(node, tenant, userId, true);
+    },
+    async unbanUser({ tenant = defaultTenant, userId }) {
+      const id = parse(userIdSchema, userId, "userId");
+      // Why no question first: what was revoked before stays so, whatever is written here.
+      await node.store.putRevocation({ tenant, userId: id, issuedBefore: 0, banned: false });
     },
   };
 }

@@ -16,9 +16,17 @@ import type {
   Reply,
 } from "./namespace.ts";
 
+/** This node in or out of service, while its process stays. Both are harmless when repeated. */
+export interface Service {
+  /** Takes no more clients, and moves those there are elsewhere. */
+  drain(): void;
+  undrain(): void;
+}
+
 export interface AdminOptions {
   readonly node: ParleyNode;
   readonly operations: Operations;
+  readonly service: Service;
   readonly authenticate: Authenticator;
   readonly rates: RateLimits;
   readonly userRates: UserRates;
@@ -99,18 +107,44 @@ class AdminSocket implements NamespaceSocket {
   }
 
   async #handle(event: string, payload: unknown): Promise<object> {
-    const { operations } = this.#options;
+    const { operations, service } = this.#options;
+    const { tenant } = this.#user;
     switch (event) {
       case "broadcast_announcement": {
         const message = parse(adminEvents.broadcast_announcement, payload, event);
-        const { id, seq } = await operations.announce({ tenant: this.#user.tenant, message, by: this.#user.id });
+        const { id, seq } = await operations.announce({ tenant, message, by: this.#user.id });
         return { ok: true, id, seq };
       }
       case "statistics":
         parse(adminEvents.statistics, payload, event);
         return { ok: true, statistics: operations.statistics() };
+      case "kick":
+        return {
+          ok: true,
+          connections: await operations.disconnectUser({ tenant, userId: this.#userIn(event, payload) }),
+        };
+      case "ban": {
+        const ban = { tenant, userId: this.#userIn(event, payload), banned: true };
+        return { ok: true, connections: await operations.revokeUser(ban) };
+      }
+      case "unban":
+        await operations.unbanUser({ tenant, userId: this.#userIn(event, payload) });
+        return { ok: true };
+      case "drain":
+      case "undrain":
+        parse(adminEvents[event], payload, event);
+        this.#options.log("admin_order", { order: event, by: this.#user.id });
+        service[event]();
+        return { ok: true, draining: event === "drain" };
       default:
         throw new RefusalError("unknown_event", `/admin has no event ${JSON.stringify(event.slice(0, 64))}`);
     }
+  }
+
+  /** Whom an order is about; the log says who gave it. */
+  #userIn(order: "kick" | "ban" | "unban", payload: unknown): string {
+    const { userId } = parse(adminEvents[order], payload, order);
+    this.#options.log("admin_order", { order, user: userId, by: this.#user.id });
+    return userId;
   }
 }

@@ -30,7 +30,9 @@ export interface ConnectionEvents {
   onPinged(): void;
   /** The ping was answered: all that was written before it has arrived, and the window is free again. */
   onAnswered(): void;
-  /** The node is stopping: the client has so long to move to another. */
+  /** It is not a client's, and stays where clients are moved while the process stays. */
+  readonly isOperators?: boolean;
+  /** The node takes clients no longer: the client has so long to move to another. */
   onDraining?(withinMs: Millis): void;
   /** The transport has changed, from polling to WebSocket. */
   onUpgraded?(): void;

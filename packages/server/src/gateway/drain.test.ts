@@ -37,7 +37,7 @@ test("[OUT-1] clients are told evenly over the drain, and closed once their time
   const begun = clock.now();
   const { connections, told, closed } = crowd(clock, 10_000, null);
   let done = false;
-  void drain(connections, clock, { drainMs: 10_000, moveMs: 5_000 }).then(() => (done = true));
+  void drain(connections.values(), clock, { drainMs: 10_000, moveMs: 5_000 }).then(() => (done = true));
   await clock.advance(15_200);
   expect(done).toBe(true);
   expect(told).toHaveLength(10_000);
@@ -52,12 +52,28 @@ test("[OUT-1] a node whose clients move by themselves is done before their time 
   const clock = new SimulatedClock();
   const { connections, closed } = crowd(clock, 100, 200);
   let done = false;
-  void drain(connections, clock, { drainMs: 1_000, moveMs: 5_000 }).then(() => (done = true));
+  void drain(connections.values(), clock, { drainMs: 1_000, moveMs: 5_000 }).then(() => (done = true));
   await clock.advance(1_500);
   expect(done).toBe(true);
   expect(closed).toEqual([]);
 });
 
 test("[OUT-1] without clients there is nothing to wait for", async () => {
-  await expect(drain(new Map(), new SimulatedClock(), { drainMs: 10_000, moveMs: 5_000 })).resolves.toBeUndefined();
+  await expect(drain([], new SimulatedClock(), { drainMs: 10_000, moveMs: 5_000 })).resolves.toBeUndefined();
+});
+
+test("a drain that is called off tells and closes nobody else", async () => {
+  const clock = new SimulatedClock();
+  const { connections, told, closed } = crowd(clock, 100, null);
+  const calledOff = new AbortController();
+  let done = false;
+  const drained = drain(connections.values(), clock, { drainMs: 1_000, moveMs: 5_000 }, calledOff.signal);
+  void drained.then(() => (done = true));
+  await clock.advance(450);
+  calledOff.abort();
+  await clock.advance(10_000);
+  expect(done).toBe(true);
+  expect(told).toHaveLength(50);
+  expect(closed).toEqual([]);
+  expect(connections.size).toBe(100);
 });

@@ -50,6 +50,8 @@ export class Engine<Scope> {
   readonly #connections = new Map<string, EngineConnection>();
   readonly #detachments = new Set<() => void>();
   #open = true;
+  /** Whose connections are not taken for now; null: nobody's. */
+  #held: ((scope: Scope) => boolean) | null = null;
 
   constructor(options: EngineOptions<Scope>) {
     const { settings, clock } = options;
@@ -117,6 +119,11 @@ export class Engine<Scope> {
     this.#open = false;
   }
 
+  /** Takes no more connections of these scopes until the next call; null takes all again. */
+  hold(held: ((scope: Scope) => boolean) | null): void {
+    this.#held = held;
+  }
+
   /** Gives the servers back and closes every connection. Nothing is kept for who has not fetched it. */
   close(reason: CloseReason): void {
     this.#open = false;
@@ -126,8 +133,8 @@ export class Engine<Scope> {
     this.#lingering.clear();
   }
 
-  get #takesMore(): boolean {
-    return this.#open && this.#connections.size < this.#shared.settings.connectionsMax;
+  #takesMore(scope: Scope): boolean {
+    return this.#open && this.#held?.(scope) !== true && this.#connections.size < this.#shared.settings.connectionsMax;
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
@@ -145,7 +152,7 @@ export class Engine<Scope> {
     else if (query.transport !== "polling") refuseRequest(request, response, 400, engineErrors.badRequest);
     else if (query.sid !== "") this.#onPoll(request, response, query.sid);
     else if (request.method !== "GET") refuseRequest(request, response, 400, engineErrors.badHandshakeMethod);
-    else if (!this.#takesMore) refuseRequest(request, response, 503, engineErrors.forbidden);
+    else if (!this.#takesMore(scope)) refuseRequest(request, response, 503, engineErrors.forbidden);
     else this.#welcomePolling(request, response, scope);
   }
 
@@ -166,7 +173,7 @@ export class Engine<Scope> {
     const lingering = request.method === "GET" ? this.#lingering.get(sid) : undefined;
     if (lingering === undefined) {
       // Why 503 once it takes no more: a balancer then asks the next node, where a client that came since may be.
-      refuseRequest(request, response, this.#open ? 400 : 503, engineErrors.unknownSid);
+      refuseRequest(request, response, this.#open && this.#held === null ? 400 : 503, engineErrors.unknownSid);
       return;
     }
     this.#lingering.delete(sid);
@@ -189,7 +196,7 @@ export class Engine<Scope> {
     else if ("code" in query) refuse(wire, "400 Bad Request", query);
     else if (query.transport !== "websocket") refuse(wire, "400 Bad Request", engineErrors.badRequest);
     else if (query.sid !== "") this.#onProbe(request, wire, head, query.sid);
-    else if (!this.#takesMore) refuse(wire, "503 Service Unavailable", engineErrors.forbidden);
+    else if (!this.#takesMore(scope)) refuse(wire, "503 Service Unavailable", engineErrors.forbidden);
     else this.#door.open(request, wire, head, (socket) => this.#welcomeWebSocket(request, wire, socket, scope));
   }
 

@@ -7,7 +7,7 @@ import { Engine } from "./engine.ts";
 import type { ForeignNamespaces } from "./foreign.ts";
 import type { Log, NamespaceHandler } from "./namespace.ts";
 import { defaultGatewaySettings, type GatewaySettings } from "./settings.ts";
-import { ClientSockets, type Scope, type SocketsShared } from "./sockets.ts";
+import { ClientSockets, isOperators, type Scope, type SocketsShared } from "./sockets.ts";
 
 export interface GatewayOptions {
   readonly clock?: Clock;
@@ -33,6 +33,13 @@ export interface Gateway {
   keepHandshakes(): void;
   /** New connections are refused with 503; those there are stay. */
   refuse(): void;
+  /**
+   * Takes no more clients, and moves those there are elsewhere at this pace, until `resume`. Operators stay, and may
+   * come: they are who came in through a server without the namespace `/`.
+   */
+  pause(pace: DrainPace): void;
+  resume(): void;
+  readonly paused: boolean;
   /** As `refuse`, and moves the clients elsewhere at this pace. Resolves when they are gone. */
   drain(pace: DrainPace): Promise<void>;
   close(reason: CloseReason): void;
@@ -40,7 +47,7 @@ export interface Gateway {
 
 export function createGateway(options: GatewayOptions): Gateway {
   const settings: GatewaySettings = { ...defaultGatewaySettings, ...options.settings };
-  const { log, namespaces } = options;
+  const { log, namespaces, clock = systemClock } = options;
   const shared: SocketsShared = {
     settings,
     log,
@@ -51,10 +58,16 @@ export function createGateway(options: GatewayOptions): Gateway {
   const engine = new Engine<Scope>({
     settings,
     log,
-    clock: options.clock ?? systemClock,
+    clock,
     open: (connection, scope) => new ClientSockets(connection, shared, scope),
     onClosed: (reason) => options.onClosed?.(reason),
   });
+  let pausing: AbortController | null = null;
+  const resume = (): void => {
+    pausing?.abort();
+    pausing = null;
+    engine.hold(null);
+  };
   return {
     attach: (server, scope) =>
       engine.attach(server, { namespaces: scope?.namespaces === undefined ? "all" : new Set(scope.namespaces) }),
@@ -65,9 +78,21 @@ export function createGateway(options: GatewayOptions): Gateway {
       shared.keepHandshakes = true;
     },
     refuse: () => engine.refuse(),
+    pause(pace) {
+      if (pausing !== null) return;
+      pausing = new AbortController();
+      engine.hold((scope) => !isOperators(scope));
+      const clients = [...engine.connections.values()].filter(({ events }) => events?.isOperators !== true);
+      void drain(clients, clock, pace, pausing.signal);
+    },
+    resume,
+    get paused() {
+      return pausing !== null;
+    },
     drain: (pace) => {
       engine.refuse();
-      return drain(engine.connections, options.clock ?? systemClock, pace);
+      resume();
+      return drain(engine.connections.values(), clock, pace);
     },
     close: (reason) => engine.close(reason),
   };

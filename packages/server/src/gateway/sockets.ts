@@ -33,6 +33,11 @@ export interface Scope {
   readonly namespaces: ReadonlySet<string> | "all";
 }
 
+/** Through this server come operators alone. */
+export function isOperators({ namespaces }: Scope): boolean {
+  return namespaces !== "all" && !namespaces.has("/");
+}
+
 /**
  * The namespaces of one connection: takes its packets apart and drives the sockets behind them.
  *
@@ -54,6 +59,10 @@ export class ClientSockets implements ConnectionEvents, ClientSocketOwner {
     this.connection = connection;
     this.shared = shared;
     this.#scope = scope;
+  }
+
+  get isOperators(): boolean {
+    return isOperators(this.#scope);
   }
 
   onPacket(text: string): void {

@@ -72,6 +72,7 @@ describe("each route of the API calls its operation:", () => {
     ["GET", "/rooms/r/presence?tenant=acme", undefined, "presence", { roomId: "r", tenant: "acme" }],
     ["POST", "/users/ann/disconnect", undefined, "disconnectUser", { userId: "ann" }],
     ["POST", "/users/ann/revoke", { banned: true }, "revokeUser", { userId: "ann", banned: true }],
+    ["POST", "/users/ann/unban", undefined, "unbanUser", { userId: "ann" }],
     ["POST", "/users/ann/access-changed", { roomId: "r" }, "accessChanged", { userId: "ann", roomId: "r" }],
   ])("%s %s", async (method, route, body, operation, argument) => {
     const { status } = await node.call(`/api/v1${route}`, { method, ...(body === undefined ? {} : { body }) });
@@ -259,6 +260,7 @@ test("OpenAPI describes every route", async () => {
     "/api/v1/users/{user}/disconnect",
     "/api/v1/users/{user}/notify",
     "/api/v1/users/{user}/revoke",
+    "/api/v1/users/{user}/unban",
   ]);
   expect(paths).toMatchObject({
     "/api/v1/rooms/{room}/publish": {

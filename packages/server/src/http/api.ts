@@ -236,6 +236,14 @@ function userRoutes(operations: Operations): readonly ApiRoute[] {
     }),
     defineRoute({
       ...one,
+      path: "/users/:user/unban",
+      summary: "End a ban; tokens from before it stay revoked",
+      body: noBody,
+      answer: null,
+      handle: ({ params, query }) => operations.unbanUser({ ...given(query), userId: params.user }),
+    }),
+    defineRoute({
+      ...one,
       path: "/users/:user/access-changed",
       summary: "Ask the app's own policy again about a user (and a room)",
       body: z.strictObject({ roomId: roomIdSchema.optional() }).nullish(),
