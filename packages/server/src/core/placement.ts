@@ -221,7 +221,7 @@ export class Placement {
     if (old !== undefined) this.remove(old);
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
-    const before = old === undefined ? leftAt(session, feed.log) : Math.max(old.cursor, old.repeatsTo);
+    const before = old === undefined ? leftAt(session, feed) : Math.max(old.cursor, old.repeatsTo);
     subscriber.again = old === undefined ? before > 0 : old.again || old.cursor !== fromHistory;
     if (old === undefined || old.epoch === feed.epoch) subscriber.repeatsTo = before === Infinity ? feed.head : before;
     if (session.connection !== null) this.#attach(subscriber, feed);
@@ -241,8 +241,10 @@ export class Placement {
 }
 
 /** Up to where the client may remember an offset of a room that it is not in. */
-function leftAt({ left }: Session, log: LogId): Seq {
-  return left === "many" ? Infinity : (left?.get(log) ?? 0);
+function leftAt({ left }: Session, { log, epoch }: Feed): Seq {
+  if (left === "many") return Infinity;
+  const place = left?.get(log);
+  return place?.epoch === epoch ? place.seq : 0;
 }
 
 function gapOf(reason: RoomGapReason | null, epoch: Epoch): Gap | null {

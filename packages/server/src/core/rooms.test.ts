@@ -145,4 +145,45 @@ describe("coming back to a session", () => {
     expect(client.transcript.faults).toEqual([]);
     expect(client.transcript.pages).toHaveLength(2);
   });
+
+  test("[REC-1] what follows entries that came a second time is known to have arrived", async () => {
+    const { world, node } = await createWorld();
+    const client = await createClient(world, node);
+    await send(world, node, "alpha", numbered(3));
+    await world.clock.advance(100);
+    // It leaves before it has read what is on its way, and comes back to where it was.
+    client.connection?.resumeReading(0);
+    await send(world, node, "alpha", ["on its way"]);
+    await world.until(client.leave("alpha"));
+    client.connection?.resumeReading(1_000);
+    await send(world, node, "alpha", numbered(2));
+    await world.clock.advance(100);
+    await world.until(client.join("alpha", "where it left"));
+    await world.clock.advance(100);
+    client.drop(true);
+    await world.until(client.connect(node, "session"));
+    await world.clock.advance(1_000);
+    expect(client.recovered).toBe(1);
+    expect(client.transcript.faults).toEqual([]);
+    expect(seqs(client, "alpha")).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  test("[REC-1] what was left in another life of the room says nothing of this one", async () => {
+    const { world, node } = await createWorld();
+    const client = await createClient(world, node);
+    await send(world, node, "alpha", numbered(9));
+    await world.clock.advance(100);
+    await world.until(world.operations(node).deleteRoom({ roomId: "alpha" }));
+    await send(world, node, "alpha", numbered(2));
+    await world.clock.advance(100);
+    await world.until(client.join("alpha"));
+    await send(world, node, "alpha", numbered(3));
+    await world.clock.advance(100);
+    client.drop(true);
+    await world.until(client.connect(node, "session"));
+    await world.clock.advance(1_000);
+    expect(client.recovered).toBe(1);
+    expect(client.transcript.faults).toEqual([]);
+    expect(client.transcript.seen.get("alpha")?.seq).toBe(5);
+  });
 });

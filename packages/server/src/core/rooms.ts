@@ -301,9 +301,10 @@ export class Rooms {
 
   /** Invariant: every presence that was entered is left once. */
   #exit(subscriber: Subscriber, forGood: boolean): void {
-    if (forGood) subscriber.session.leaves(subscriber.log, Math.max(subscriber.cursor, subscriber.repeatsTo));
+    const { session, log, epoch, cursor, repeatsTo } = subscriber;
+    if (forGood) session.leaves(log, { epoch, seq: Math.max(cursor, repeatsTo) });
     if (!subscriber.present) return;
     subscriber.present = false;
-    this.#presence.left(subscriber.log, subscriber.session.user.id, forGood);
+    this.#presence.left(log, session.user.id, forGood);
   }
 }

@@ -1,3 +1,4 @@
+import type { Position } from "@parley/protocol";
 import type { Connection, User } from "../gateway/connection.ts";
 import type { LogId, Seq } from "./log.ts";
 import type { Feed, Taken } from "./feed.ts";
@@ -70,8 +71,8 @@ export class Session {
   detachedAt = 0;
   /** It is not here any more: ended for good, or another node's. */
   dropped = false;
-  /** Rooms that it is not in any more, of which its client may remember an offset: up to this seq. */
-  left: Map<LogId, Seq> | "many" | null = null;
+  /** Rooms that it is not in any more, of which its client may remember an offset: up to this place. */
+  left: Map<LogId, Position> | "many" | null = null;
   /** When its last write to the store was sent, by the monotonic clock; -1 before the first. */
   keptAt = -1;
   /** Entries that have arrived since. */
@@ -131,11 +132,12 @@ export class Session {
     this.subscribers = this.subscribers.filter((other) => other !== subscriber);
   }
 
-  /** It is not in this room any more, of which its client may remember an offset up to `seq`. */
-  leaves(log: LogId, seq: Seq): void {
+  /** It is not in this room any more, of which its client may remember an offset up to this place. */
+  leaves(log: LogId, { epoch, seq }: Position): void {
     if (this.left === "many") return;
     this.left ??= new Map();
-    this.left.set(log, Math.max(seq, this.left.get(log) ?? 0));
+    const known = this.left.get(log);
+    this.left.set(log, { epoch, seq: known?.epoch === epoch ? Math.max(seq, known.seq) : seq });
     if (this.left.size > leftMax || seq === Infinity) this.left = "many";
   }
 
@@ -304,7 +306,7 @@ export class Session {
     const { connection } = this;
     if (connection === null || !this.#open || this.#waitingForRoom !== null || !this.fits(frames.length)) return false;
     this.emit(frames);
-    this.#addReplyRun(runOf(subscriber, to));
+    for (const run of runsOf(subscriber, to)) this.#addReplyRun(run);
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
     return true;
@@ -356,7 +358,7 @@ export class Session {
   }
 
   #advance(subscriber: Subscriber, to: Seq): void {
-    this.#wrote(runOf(subscriber, to));
+    for (const run of runsOf(subscriber, to)) this.#wrote(run);
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
   }
@@ -395,7 +397,7 @@ export class Session {
   /** The client begins with the last event of a session before. */
   remembers(last: LastEvent): void {
     this.remembered = last;
-    this.leaves(last.log, last.seq);
+    this.leaves(last.log, last);
     this.#noteArrived(last.log, last.page);
   }
 
@@ -448,7 +450,7 @@ export class Session {
     if (last !== null) this.#noteArrived(last.log, last.page);
     // Why: it remembers this one event.
     this.left = null;
-    if (claimed !== null) this.leaves(claimed.log, claimed.seq);
+    if (claimed !== null) this.leaves(claimed.log, claimed);
     if (this.#fromStore && last !== null) this.#advanceTo(last);
     if (this.#unconfirmed === null) return;
     const lacking = this.#unconfirmed.lackingAfter(last);
@@ -483,7 +485,14 @@ export class Session {
   }
 }
 
-function runOf(subscriber: Subscriber, to: Seq): Run {
+/** What lies between the cursor and `to`: of it the client may have got once before what is up to `repeatsTo`. */
+function runsOf(subscriber: Subscriber, to: Seq): readonly Run[] {
   const { epoch, cursor, repeatsTo } = subscriber;
-  return { subscriber, epoch, from: cursor, to, page: cursor < repeatsTo ? repeatedRun : null };
+  const run = { subscriber, epoch, from: cursor, to, page: null };
+  if (cursor >= repeatsTo) return [run];
+  if (to <= repeatsTo) return [{ ...run, page: repeatedRun }];
+  return [
+    { ...run, to: repeatsTo, page: repeatedRun },
+    { ...run, from: repeatsTo },
+  ];
 }
