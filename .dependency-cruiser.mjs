@@ -17,16 +17,16 @@ export default {
     },
     {
       name: "store-is-a-port",
-      comment: "Only compose.ts names an implementation of the store.",
+      comment: "Only compose.ts and those beside it (compose-….ts) name an implementation of the store.",
       severity: "error",
-      from: { path: "^packages/", pathNot: [`${server}store/`, `${server}compose\\.ts$`, tests] },
+      from: { path: "^packages/", pathNot: [`${server}store/`, `${server}compose[a-z-]*\\.ts$`, tests] },
       to: { path: `${server}store/`, pathNot: `${server}store/store\\.ts$` },
     },
     {
       name: "bus-is-a-port",
-      comment: "Only compose.ts names an implementation of the bus.",
+      comment: "Only compose.ts and those beside it (compose-….ts) name an implementation of the bus.",
       severity: "error",
-      from: { path: "^packages/", pathNot: [`${server}bus/`, `${server}compose\\.ts$`, tests] },
+      from: { path: "^packages/", pathNot: [`${server}bus/`, `${server}compose[a-z-]*\\.ts$`, tests] },
       to: { path: `${server}bus/`, pathNot: `${server}bus/bus\\.ts$` },
     },
     {

@@ -16,8 +16,8 @@ import { defaultFeedsLimits } from "./core/feeds.ts";
 import { defaultTenant, type LogId, logId, roomOf } from "./core/log.ts";
 import { startMaintenance } from "./core/maintenance.ts";
 import { type NodeLimits, ParleyNode } from "./core/node.ts";
-import type { Operations } from "./core/operations.ts";
-import { UserRates } from "./core/rate-limit.ts";
+import type { NodeStatistics, Operations } from "./core/operations.ts";
+import { type RateLimits, UserRates } from "./core/rate-limit.ts";
 import { createOperations } from "./core/server-api.ts";
 import { adminNamespace } from "./gateway/admin.ts";
 import { type AdminSessions, createAdminSessions } from "./gateway/admin-session.ts";
@@ -25,10 +25,11 @@ import { createAppNamespaces } from "./gateway/app-namespaces.ts";
 import { type AuthenticateFunction, createAuthenticator, createTokenVerifier } from "./gateway/authenticate.ts";
 import { type ClientSocket, type OwnEvent, rootNamespace } from "./gateway/events.ts";
 import { createGateway, type Gateway } from "./gateway/gateway.ts";
+import type { Neighbours } from "./gateway/neighbours.ts";
 import { developmentRoom } from "./http/development.ts";
 import type { Readiness } from "./http/health.ts";
-import { createMetrics, type Metrics } from "./http/metrics.ts";
-import { startHttp, startInternal } from "./http/server.ts";
+import { createMetrics, type Metrics, type MetricSamples } from "./http/metrics.ts";
+import { startHttp, startInternal, startPublic } from "./http/server.ts";
 import { eventLog, type Log } from "./log.ts";
 import {
   describePostgres,
@@ -51,6 +52,26 @@ export interface NodeOptions {
   readonly access?: AccessFunction | undefined;
 }
 
+/** What a node that shares its machine with others gets from them, in the place of its own. */
+export interface NodePlace {
+  readonly id: string;
+  /** Its name in metrics. */
+  readonly worker: string;
+  /** Opened for it by somebody else, who looks after it, too. */
+  readonly store?: Store | undefined;
+  /** Between the nodes of this machine alone: there is no other one to move clients to. */
+  readonly bus?: Bus | undefined;
+  readonly neighbours?: Neighbours;
+  /** What the internal port says of all of them. Without: of this node. */
+  readonly summary?: Summary;
+}
+
+export interface Summary {
+  statistics(own: NodeStatistics): NodeStatistics;
+  metrics(own: MetricSamples): Promise<string>;
+  readiness(own: Readiness): Readiness;
+}
+
 /** A node without its HTTP servers: what `parley start` and an embedding app have in common. */
 export interface OpenNode extends AsyncDisposable {
   readonly config: Config;
@@ -66,43 +87,40 @@ export interface OpenNode extends AsyncDisposable {
   drain(): Promise<void>;
   /** The internal port: admin page, API, metrics, health. */
   openInternal(): Promise<{ readonly url: string } & AsyncDisposable>;
+  /** The public port, which others of this machine listen on, too. `onServer` is called before it does. */
+  openShared(onServer: (server: HttpServer) => void): Promise<AsyncDisposable>;
   /** Both ports of a node that stands alone. */
   openPorts(): Promise<{ readonly publicUrl: string; readonly internalUrl: string } & AsyncDisposable>;
 }
 
-export async function openNode(config: Config, options: NodeOptions): Promise<OpenNode> {
+export async function openNode(config: Config, options: NodeOptions, place?: NodePlace): Promise<OpenNode> {
   await using opening = new AsyncDisposableStack();
   const { log } = options;
-  const clock = systemClock;
-  const metrics = opening.adopt(createMetrics(readVersion()), (opened) => opened.close());
-  const store = opening.use(await openStore(config, metrics));
-  const id = randomUUID();
-  const bus = opening.use(openBus(id, config, log, metrics));
-  const node = createNode(id, config, options, { store, bus });
-  opening.defer(startMaintenance(store, clock, config.clientIdKeepDays));
-  opening.defer(() => node.stop());
-  await node.start();
-  const operations = createOperations(node);
-  metrics.follow(() => operations.statistics());
-  const adminSessions = createAdminSessions(options.adminSecret, clock);
-  const appAdapter = openAppAdapter(id, config, log, metrics);
+  const { metrics, store, bus, node } = opening.use(await openCore(config, options, place));
+  const own = createOperations(node);
+  metrics.follow(() => own.statistics());
+  const operations = summarized(own, place?.summary);
+  const adminSessions = createAdminSessions(options.adminSecret, systemClock);
+  const appAdapter = openAppAdapter(node.id, config, log, metrics);
   if (appAdapter !== null) opening.use(appAdapter);
-  const edge = openEdge({ config, options, node, operations, metrics, adminSessions, appAdapter });
+  const edge = openEdge({ config, options, node, operations, metrics, adminSessions, appAdapter, place });
   opening.defer(() => edge.gateway.close("server_closing"));
   let stopping = false;
   const parts = {
     config,
     log,
-    metrics,
+    metrics: place?.summary === undefined ? metrics : summarizedMetrics(metrics, place.summary),
     operations,
     adminSessions,
-    clock,
+    clock: systemClock,
     version: readVersion(),
-    attachPublic: (server: HttpServer) => void edge.gateway.attach(server),
+    attachPublic: (server: HttpServer) => void attached(server, edge.gateway),
     attachInternal: (server: HttpServer) => void edge.gateway.attach(server, { namespaces: ["/admin"] }),
-    readiness: () => {
+    readiness: async () => {
       if (stopping) return { ready: false, reason: "this node is stopping" } as const;
-      return edge.gateway.paused ? ({ ready: false, reason: "this node is draining" } as const) : readinessOf(store);
+      if (edge.gateway.paused) return { ready: false, reason: "this node is draining" } as const;
+      const readiness = await readinessOf(store);
+      return place?.summary?.readiness(readiness) ?? readiness;
     },
   };
   const opened = opening.move();
@@ -118,10 +136,12 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
     drain: async () => {
       stopping = true;
       edge.gateway.refuse();
-      if (!bus.alone) await edge.gateway.drain(config.drain);
+      if (!bus.alone && place?.bus === undefined) await edge.gateway.drain(config.drain);
       edge.gateway.close("server_closing");
     },
     openInternal: () => startInternal(parts),
+    openShared: (onServer) =>
+      startPublic({ ...parts, attachPublic: (server) => onServer(attached(server, edge.gateway)), shared: true }),
     openPorts: async () => {
       const servers = await startHttp(parts);
       return {
@@ -132,6 +152,34 @@ export async function openNode(config: Config, options: NodeOptions): Promise<Op
     },
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
+}
+
+/** A node that is started, with all that it works with and no edge. */
+async function openCore(config: Config, options: NodeOptions, place: NodePlace | undefined) {
+  await using opening = new AsyncDisposableStack();
+  const metrics = opening.adopt(createMetrics(readVersion(), place?.worker), (opened) => opened.close());
+  const store = opening.use(place?.store ?? (await openStore(config, metrics)));
+  const id = place?.id ?? randomUUID();
+  const bus = opening.use(place?.bus ?? openBus(id, config, options.log, metrics));
+  const node = createNode(id, config, options, { store, bus });
+  if (place?.store === undefined) opening.defer(startMaintenance(store, systemClock, config.clientIdKeepDays));
+  opening.defer(() => node.stop());
+  await node.start();
+  const opened = opening.move();
+  return { metrics, store, bus, node, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+}
+
+function attached(server: HttpServer, gateway: Gateway): HttpServer {
+  gateway.attach(server);
+  return server;
+}
+
+function summarized(own: Operations, summary: Summary | undefined): Operations {
+  return summary === undefined ? own : { ...own, statistics: () => summary.statistics(own.statistics()) };
+}
+
+function summarizedMetrics(own: Metrics, summary: Summary): Metrics {
+  return { ...own, text: async () => summary.metrics(await own.samples()) };
 }
 
 function openStore({ store }: Config, metrics: Metrics): Promise<Store> {
@@ -210,10 +258,11 @@ interface EdgeParts {
   readonly metrics: Metrics;
   readonly adminSessions: AdminSessions;
   readonly appAdapter: RedisAdapter | null;
+  readonly place: NodePlace | undefined;
 }
 
 /** What clients meet: the gateway and its namespaces. */
-function openEdge({ config, options, node, operations, metrics, adminSessions, appAdapter }: EdgeParts) {
+function openEdge({ config, options, node, operations, metrics, adminSessions, appAdapter, place }: EdgeParts) {
   const { log } = options;
   const clock = systemClock;
   const verifier = createTokenVerifier(config.auth, clock, {
@@ -229,12 +278,7 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
   });
   const ownEvents = new Map<string, OwnEvent>();
   const connectionListeners = new Set<(client: ClientSocket) => void>();
-  const rates = {
-    perConnectionPerSecond: config.limits.eventsPerSecond,
-    perConnectionBurst: config.limits.eventsBurst,
-    perUserPerSecond: config.limits.userEventsPerSecond,
-    perUserBurst: config.limits.userEventsBurst,
-  };
+  const rates = ratesOf(config);
   const limited = { rates, userRates: new UserRates(clock, rates) };
   const root = rootNamespace({
     node,
@@ -272,9 +316,19 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
       ["/admin", admin],
     ]),
     foreign: app,
+    neighbours: place?.neighbours,
     onClosed: (reason) => metrics.disconnected(reason),
   });
   return { gateway, ownEvents, connectionListeners, app };
+}
+
+function ratesOf({ limits }: Config): RateLimits {
+  return {
+    perConnectionPerSecond: limits.eventsPerSecond,
+    perConnectionBurst: limits.eventsBurst,
+    perUserPerSecond: limits.userEventsPerSecond,
+    perUserBurst: limits.userEventsBurst,
+  };
 }
 
 function gatewaySettings(config: Config) {

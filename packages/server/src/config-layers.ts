@@ -11,7 +11,11 @@ export interface Layer {
 export const configFileVariable = "PARLEY_CONFIG";
 
 /** Short names of the flags that are typed by hand. */
-export const flagAliases: Readonly<Record<string, string>> = { port: "server-port", host: "server-host" };
+export const flagAliases: Readonly<Record<string, string>> = {
+  port: "server-port",
+  host: "server-host",
+  workers: "server-workers",
+};
 
 /** The only reader of an environment. */
 export function readEnvironment(

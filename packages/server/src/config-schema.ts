@@ -61,6 +61,10 @@ const serverSection = z.strictObject({
     "Address that the public port listens on. Development mode accepts a loopback address only.",
     { development: "127.0.0.1" },
   ),
+  workers: setting(
+    count(1, 64),
+    "Processes that serve clients, on the one public port; above 1 each is a node, and one more process owns the embedded store and the internal port. Limits count per process. Linux, and other systems whose kernel spreads connections (`SO_REUSEPORT`).",
+  ),
   shutdownTimeoutMs: setting(
     milliseconds(10_000),
     "After SIGINT or SIGTERM: what has not finished by then is cut off. Commits under way are always finished.",

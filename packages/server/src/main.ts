@@ -25,7 +25,7 @@ process.exitCode = await run({
   folder: process.cwd(),
   print: (line) => process.stdout.write(`${line}\n`),
   printError: (line) => process.stderr.write(`${line}\n`),
-  compose: () => import("./compose.ts"),
+  compose: () => import("./compose-main.ts"),
   stopped: stop.signal,
 });
 

@@ -17,6 +17,7 @@ import {
 } from "./handshake.ts";
 import { TimerWheel, type WheelItem } from "./heartbeat.ts";
 import type { Log } from "./namespace.ts";
+import type { Neighbours } from "./neighbours.ts";
 import { encodePayload } from "./payload.ts";
 import { type PollingShared, PollingTransport, refuseRequest, respond } from "./polling.ts";
 import type { GatewaySettings } from "./settings.ts";
@@ -30,6 +31,8 @@ export interface EngineOptions<Scope> {
   readonly settings: GatewaySettings;
   readonly clock: Clock;
   readonly log: Log;
+  /** Without: no other process serves this port. */
+  readonly neighbours?: Neighbours | undefined;
   /** Gives a new connection its owner, before its first byte is read. */
   open(connection: EngineConnection, scope: Scope): ConnectionEvents;
   onClosed?(reason: CloseReason): void;
@@ -170,6 +173,7 @@ export class Engine<Scope> {
   }
 
   #onPollOfClosed(request: IncomingMessage, response: ServerResponse, sid: string): void {
+    if (this.#options.neighbours?.giveRequest(sid, request, response) === true) return;
     const lingering = request.method === "GET" ? this.#lingering.get(sid) : undefined;
     if (lingering === undefined) {
       // Why 503 once it takes no more: a balancer then asks the next node, where a client that came since may be.
@@ -182,7 +186,7 @@ export class Engine<Scope> {
   }
 
   #welcomePolling(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
-    const sid = newSid();
+    const sid = this.#newSid();
     const polling = new PollingTransport(sid, this.#polling);
     polling.adopt(this.#welcome(sid, request, polling, scope));
     const open = openPacket(sid, ["websocket"], this.#options.settings);
@@ -201,7 +205,7 @@ export class Engine<Scope> {
   }
 
   #welcomeWebSocket(request: IncomingMessage, wire: Duplex, socket: EngineWebSocket, scope: Scope): void {
-    const sid = newSid();
+    const sid = this.#newSid();
     socket.adopt(this.#welcome(sid, request, socket, scope), wire);
     socket.write([textFrame(openPacket(sid, [], this.#options.settings))]);
   }
@@ -214,9 +218,14 @@ export class Engine<Scope> {
     return connection;
   }
 
+  #newSid(): string {
+    return (this.#options.neighbours?.mark ?? "") + newSid();
+  }
+
   #onProbe(request: IncomingMessage, wire: Duplex, head: Buffer, sid: string): void {
     const connection = this.#connections.get(sid);
     if (connection === undefined) {
+      if (this.#options.neighbours?.giveUpgrade(sid, request, wire, head) === true) return;
       refuse(wire, "400 Bad Request", engineErrors.unknownSid);
       return;
     }

@@ -6,6 +6,7 @@ import { drain, type DrainPace } from "./drain.ts";
 import { Engine } from "./engine.ts";
 import type { ForeignNamespaces } from "./foreign.ts";
 import type { Log, NamespaceHandler } from "./namespace.ts";
+import type { Neighbours } from "./neighbours.ts";
 import { defaultGatewaySettings, type GatewaySettings } from "./settings.ts";
 import { ClientSockets, isOperators, type Scope, type SocketsShared } from "./sockets.ts";
 
@@ -17,6 +18,8 @@ export interface GatewayOptions {
   readonly namespaces: ReadonlyMap<string, NamespaceHandler>;
   /** Who answers for all other names. Without: there are none. */
   readonly foreign?: ForeignNamespaces;
+  /** The other processes that serve this port, if there are any. */
+  readonly neighbours?: Neighbours | undefined;
   /** For each connection that ended, whatever had become of it. */
   onClosed?(reason: CloseReason): void;
 }
@@ -60,6 +63,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     log,
     clock,
     open: (connection, scope) => new ClientSockets(connection, shared, scope),
+    neighbours: options.neighbours,
     onClosed: (reason) => options.onClosed?.(reason),
   });
   let pausing: AbortController | null = null;

@@ -1,5 +1,5 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { AggregatorRegistry, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { NodeStatistics } from "../core/operations.ts";
 import type { CloseReason } from "../gateway/connection.ts";
 
@@ -21,8 +21,18 @@ export interface Metrics {
   readonly contentType: string;
   /** The text that Prometheus reads. */
   text(): Promise<string>;
+  /** The same, to be joined with those of other processes by `joinSamples`. */
+  samples(): Promise<MetricSamples>;
   /** Ends the measuring of the event loop. */
   close(): void;
+}
+
+/** What one process has measured; a structured clone of it is as good. */
+export type MetricSamples = Awaited<ReturnType<Registry["getMetricsAsJSON"]>>;
+
+/** The text that Prometheus reads, of several processes that bear names. */
+export function joinSamples(samples: readonly MetricSamples[]): Promise<string> {
+  return AggregatorRegistry.aggregate([...samples]).metrics();
 }
 
 /** `session`: as the same socket; `positions`: by `resume`; the others say why a client started over. */
@@ -34,9 +44,13 @@ const commitBucketsSeconds = [
   1, 2.5, 5,
 ];
 
-/** In a registry of its own: an app that embeds the server keeps prom-client's default one to itself. */
-export function createMetrics(version: string): Metrics {
+/**
+ * In a registry of its own: an app that embeds the server keeps prom-client's default one to itself. `worker` names this
+ * process among others of its machine, as a label.
+ */
+export function createMetrics(version: string, worker?: string): Metrics {
   const registry = new Registry();
+  if (worker !== undefined) registry.setDefaultLabels({ worker });
   const registers = [registry];
   const commit = new Histogram({
     name: "parley_store_commit_seconds",
@@ -78,6 +92,7 @@ export function createMetrics(version: string): Metrics {
     follow: (source) => registerStatistics(registry, source),
     contentType: registry.contentType,
     text: () => registry.metrics(),
+    samples: () => registry.getMetricsAsJSON(),
     close: () => loop.disable(),
   };
 }

@@ -1,8 +1,7 @@
 import type { Server } from "node:http";
 import fastifySwagger from "@fastify/swagger";
 import { fastify, type FastifyInstance } from "fastify";
-import { z } from "zod";
-import { type Config, ConfigError } from "../config.ts";
+import type { Config } from "../config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Operations } from "../core/operations.ts";
 import type { AdminSessions } from "../gateway/admin-session.ts";
@@ -14,6 +13,7 @@ import { registerAdminSession } from "./admin.ts";
 import { registerDevelopmentSession } from "./development.ts";
 import { type Readiness, registerHealth } from "./health.ts";
 import type { Metrics } from "./metrics.ts";
+import { listenProblem, type PortSection, urlOfPort } from "./port.ts";
 import { mapErrors, sendRefusal } from "./refusals.ts";
 import { findWebFolder, protectPages, serveWeb } from "./web.ts";
 
@@ -24,6 +24,8 @@ export interface PublicOptions {
   readonly metrics: Metrics;
   /** Puts the gateway on the server, before it listens. Takes over `/socket.io/`, for requests and upgrades alike. */
   attachPublic(server: Server): void;
+  /** Other processes of this machine listen on the same port, and the kernel spreads connections. */
+  readonly shared?: true;
   /** The built web app; found by itself when left out. */
   readonly webFolder?: string;
 }
@@ -61,14 +63,16 @@ export async function startHttp(
   return { public: open, internal, [Symbol.asyncDispose]: () => opened.disposeAsync() };
 }
 
-/** The port for clients: the chat page and `/socket.io/`. */
-async function startPublic(options: PublicOptions): Promise<HttpServer> {
+/** The port for clients: the chat page and `/socket.io/`. Errors: as `startHttp`. */
+export async function startPublic(options: PublicOptions): Promise<HttpServer> {
   const { config, clock, log, metrics } = options;
   const app = createApp(config, log, metrics);
   if (config.mode === "development" && config.auth.secret !== undefined)
     registerDevelopmentSession(app, config.auth, clock);
   await serveWeb(app, options.webFolder ?? findWebFolder(), "/", "index.html");
-  return listen(app, config, "server", (server) => options.attachPublic(server));
+  return listen(app, config, { section: "server", reusePort: options.shared === true }, (server) =>
+    options.attachPublic(server),
+  );
 }
 
 /** The port for operators and the app's backend: the admin page, API, metrics, health. */
@@ -91,7 +95,7 @@ export async function startInternal(options: InternalOptions): Promise<HttpServe
     routes.get("/admin/", { schema: { hide: true } }, (_request, reply) => reply.redirect("../admin"));
   });
   await serveWeb(app, options.webFolder ?? findWebFolder(), "/admin", "admin.html");
-  return listen(app, config, "internal", (server) => options.attachInternal(server));
+  return listen(app, config, { section: "internal", reusePort: false }, (server) => options.attachInternal(server));
 }
 
 function createApp(config: Config, log: Log, metrics: Metrics): FastifyInstance {
@@ -123,44 +127,28 @@ function createApp(config: Config, log: Log, metrics: Metrics): FastifyInstance 
   return app;
 }
 
-const listenProblems: Readonly<Record<string, (port: number, host: string) => string>> = {
-  EADDRINUSE: (port, host) => `port ${port} on ${host} is in use`,
-  EACCES: (port) => `port ${port} needs more rights than this process has`,
-  EADDRNOTAVAIL: (_port, host) => `${host} is no address of this machine`,
-  ENOTFOUND: (_port, host) => `${host} is no address of this machine`,
-};
-
-const listenErrorSchema = z.object({ code: z.string() });
-
 async function listen(
   app: FastifyInstance,
   config: Config,
-  section: "server" | "internal",
+  { section, reusePort }: { readonly section: PortSection; readonly reusePort: boolean },
   attach: (server: Server) => void,
 ): Promise<HttpServer> {
   const { port, host } = config[section];
   await app.ready();
   attach(app.server);
   try {
-    await app.listen({ port, host });
+    // Why left out elsewhere: systems without it refuse the option itself.
+    await app.listen({ port, host, ...(reusePort ? { reusePort } : {}) });
   } catch (error) {
     await app.close();
-    const parsed = listenErrorSchema.safeParse(error);
-    const describe = parsed.success ? listenProblems[parsed.data.code] : undefined;
-    if (describe === undefined) throw error;
-    const setting = describe(port, host).startsWith("port") ? "PORT" : "HOST";
-    throw new ConfigError([
-      `${section}.${setting.toLowerCase()}: ${describe(port, host)}; set PARLEY_${section.toUpperCase()}_${setting} to another`,
-    ]);
+    throw listenProblem(error, section, config) ?? error;
   }
   return { url: urlOf(app.server, host), [Symbol.asyncDispose]: () => close(app, config.server.shutdownTimeoutMs) };
 }
 
 function urlOf(server: Server, host: string): string {
   const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  const shown = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-  return `http://${shown.includes(":") ? `[${shown}]` : shown}:${port}`;
+  return urlOfPort(host, typeof address === "object" && address !== null ? address.port : 0);
 }
 
 async function close(app: FastifyInstance, timeoutMs: number): Promise<void> {
