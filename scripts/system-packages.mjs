@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { SetupError } from "./install.mjs";
 
-// Programs that tests run. `needed` turns true with the first test that starts the program.
+// Programs that tests run, and modules of the system's Python. `needed` turns true with the first test that uses it.
 const systemPackages = [
   { command: "strace", debianPackage: "strace", needed: true },
   { command: "chromium", debianPackage: "chromium", needed: true },
@@ -13,6 +13,8 @@ const systemPackages = [
   { command: "postgres", debianPackage: "postgresql", needed: true },
   { command: "nginx", debianPackage: "nginx", needed: true },
   { command: "haproxy", debianPackage: "haproxy", needed: true },
+  { pythonModule: "socketio", debianPackage: "python3-socketio", needed: true },
+  { pythonModule: "aiohttp", debianPackage: "python3-aiohttp", needed: true },
 ];
 
 // Debian keeps servers outside a user's PATH.
@@ -29,12 +31,19 @@ export function ensureSystemPackages() {
 }
 
 function listMissing() {
-  return systemPackages.filter((item) => item.needed && !isCommand(item.command)).map((item) => item.debianPackage);
+  const isThere = (item) => ("pythonModule" in item ? isPythonModule(item.pythonModule) : isCommand(item.command));
+  return systemPackages.filter((item) => item.needed && !isThere(item)).map((item) => item.debianPackage);
 }
 
 function isCommand(name) {
   const folders = [...(process.env.PATH ?? "").split(path.delimiter), ...extraFolders];
   return folders.some((folder) => folder !== "" && existsSync(path.join(folder, name)));
+}
+
+// Why this one: another Python in the user's PATH does not see Debian's packages, and tests run this one, too.
+function isPythonModule(name) {
+  const look = `import importlib.util, sys; sys.exit(importlib.util.find_spec("${name}") is None)`;
+  return spawnSync("/usr/bin/python3", ["-c", look], { stdio: "ignore" }).status === 0;
 }
 
 function installWithApt(packages) {
