@@ -21,6 +21,9 @@ export class Link {
   #allowance = 0;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
+  /** What is held back of what the client sends. */
+  #requests: Buffer[] | null = null;
+  #holdFrom: string | null = null;
 
   constructor(client: Socket, server: Socket, pace: Pace, onClosed: () => void) {
     this.#client = client;
@@ -28,7 +31,7 @@ export class Link {
     this.#pace = pace;
     client.setNoDelay(true);
     server.setNoDelay(true);
-    client.on("data", (chunk) => server.write(chunk));
+    client.on("data", (chunk) => this.#send(Buffer.from(chunk)));
     server.on("data", (chunk) => this.#take(Buffer.from(chunk)));
     client.on("error", () => {});
     server.on("error", () => {});
@@ -55,6 +58,24 @@ export class Link {
     return this.#passedBytes;
   }
 
+  /** From the first part with this text in it, what the client sends is held back until `passRequests`. */
+  holdRequests(from: string): void {
+    this.#holdFrom = from;
+  }
+
+  get holdsRequests(): boolean {
+    return this.#requests !== null;
+  }
+
+  /** What was held back goes to the server, also when the client is no more. */
+  passRequests(): void {
+    const held = Buffer.concat(this.#requests ?? []);
+    this.#requests = null;
+    this.#holdFrom = null;
+    if (this.#client.destroyed) this.#server.end(held);
+    else this.#server.write(held);
+  }
+
   setPace(pace: Pace): void {
     this.#pace = pace;
     this.#allowance = 0;
@@ -78,7 +99,13 @@ export class Link {
 
   #clientClosed(): void {
     clearInterval(this.#timer);
-    this.#server.destroy();
+    if (this.#requests === null) this.#server.destroy();
+  }
+
+  #send(chunk: Buffer): void {
+    if (this.#holdFrom !== null && chunk.includes(this.#holdFrom)) this.#requests ??= [];
+    if (this.#requests === null) this.#server.write(chunk);
+    else this.#requests.push(chunk);
   }
 
   #serverClosed(onClosed: () => void): void {
