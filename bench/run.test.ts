@@ -34,7 +34,7 @@ async function runShort(...choice: readonly string[]) {
 }
 
 // Times are not judged here: other tests run beside this one, and may well have runs refused for it.
-test("the bench measures Parley on one node from end to end", { timeout: 120_000 }, async () => {
+test("the bench measures Parley on one node from end to end", { timeout: 240_000 }, async () => {
   const { stdout, rows, svg } = await runShort("--workload", "rooms,storm,drops", "--servers", "parley");
   expect(stdout).toContain("PARLEY_LIMITS_EVENTS_PER_SECOND=1000000");
   const measured = new Map(
@@ -46,7 +46,7 @@ test("the bench measures Parley on one node from end to end", { timeout: 120_000
   expect(svg).toContain("rooms: deliveries [/s]");
 });
 
-test("the bench measures Parley on two nodes from end to end", { timeout: 120_000 }, async () => {
+test("the bench measures Parley on two nodes from end to end", { timeout: 240_000 }, async () => {
   const { rows } = await runShort("--workload", "cluster", "--servers", "parley-cluster");
   const across = rows.find(({ metric }) => metric === "messages across, saturated");
   expect(across?.median ?? across?.refusedMedian).toBeGreaterThan(0);
