@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
 import { DevelopmentServer } from "./support/development-server.ts";
+import { UserClient } from "./support/user-client.ts";
 
 // Each test starts a node of its own, some a few times.
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 60_000 });
@@ -20,12 +21,50 @@ test("the one-time link opens the console, which announces to everyone", async (
   await page.getByText("Connected", { exact: true }).waitFor();
   expect(page.url()).not.toContain("ticket");
   await eventually(() => page.locator(".tile", { hasText: "Users" }).locator("strong").textContent()).toBe("2");
-  await page.getByRole("textbox").fill("<b>maintenance</b> at noon");
+  const field = page.getByRole("textbox", { name: "What everyone should know" });
+  await field.fill("<b>maintenance</b> at noon");
   await page.getByRole("button", { name: "Announce to everyone" }).click();
   await page.getByText("Announced.").waitFor();
-  expect(await page.getByRole("textbox").inputValue()).toBe("");
+  expect(await field.inputValue()).toBe("");
   await chat.page.getByText("<b>maintenance</b> at noon").first().waitFor();
   expect(await chat.page.getByText("<b>maintenance</b> at noon").count()).toBe(2);
+  expect(complaints).toEqual([]);
+});
+
+test("a user is disconnected, banned and readmitted; what takes something away is confirmed first", async () => {
+  await using server = await DevelopmentServer.start();
+  using alice = await UserClient.connect(server.publicUrl, { token: await server.token("alice") });
+  const { page, complaints } = await browser.open(server.adminLink);
+  await page.getByText("Connected", { exact: true }).waitFor();
+  const form = page.getByRole("region", { name: "Users" });
+  const dialog = page.getByRole("dialog");
+  await form.getByRole("textbox", { name: "User id" }).fill("alice");
+  await form.getByRole("button", { name: "Disconnect" }).click();
+  await dialog.getByText("Disconnect alice?").waitFor();
+  expect(await findBarriers(page)).toEqual([]);
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await dialog.waitFor({ state: "hidden" });
+  await form.getByRole("button", { name: "Disconnect" }).click();
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "hidden" });
+  await alice.settle();
+  expect(alice.all("disconnect")).toEqual([]);
+  await form.getByRole("button", { name: "Disconnect" }).click();
+  await dialog.getByRole("button", { name: "Disconnect" }).click();
+  await form.getByText("alice was disconnected.").waitFor();
+  await alice.got("disconnect");
+  await eventually(() => alice.all("connect").length).toBe(2);
+  await form.getByRole("button", { name: "Ban", exact: true }).click();
+  await dialog.getByText("Ban alice?").waitFor();
+  expect(await findBarriers(page)).toEqual([]);
+  await dialog.getByRole("button", { name: "Ban" }).click();
+  await form.getByText("alice is banned.").waitFor();
+  expect((await alice.got("connect_error")).args[1]).toMatchObject({ code: "banned" });
+  await form.getByRole("button", { name: "Lift the ban" }).click();
+  await form.getByText("alice may come back").waitFor();
+  await form.getByRole("textbox").fill("line\u0007break");
+  await form.getByRole("button", { name: "Lift the ban" }).click();
+  await form.getByText("Not done:").waitFor();
   expect(complaints).toEqual([]);
 });
 

@@ -7,6 +7,7 @@ import { type Admission, findAdmission, forgetAdmission } from "./admission.ts";
 import { AnnounceForm } from "./announce-form.tsx";
 import { Figures } from "./figures.tsx";
 import { addSample, type Sample } from "./samples.ts";
+import { UserForm } from "./user-form.tsx";
 
 type Shown =
   | { readonly kind: "asking" }
@@ -75,7 +76,10 @@ function Panels({ client }: { client: AdminClient }): ReactNode {
       <ConnectionBanner state={state} waiting={texts.consoleWaiting} onRetry={() => client.retryNow()} />
       <div className="panels">
         <Figures samples={samples} stale={!connected} />
-        <AnnounceForm client={client} connected={connected} />
+        <div className="actions">
+          <AnnounceForm client={client} connected={connected} />
+          <UserForm client={client} connected={connected} />
+        </div>
       </div>
     </>
   );

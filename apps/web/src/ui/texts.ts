@@ -1,4 +1,7 @@
 /** Every text of the pages, in one place per language. Functions take what is filled in. */
+/** What an administrator may do to a user. */
+type OrderName = "kick" | "ban" | "unban";
+
 export interface Texts {
   readonly language: string;
   readonly you: string;
@@ -57,6 +60,15 @@ export interface Texts {
   readonly announce: string;
   readonly announced: string;
   readonly announceFailed: (reason: string) => string;
+  readonly usersTitle: string;
+  readonly usersHint: string;
+  readonly userLabel: string;
+  readonly orders: Readonly<Record<OrderName, string>>;
+  readonly orderQuestion: (order: OrderName, user: string) => string;
+  readonly orderMeaning: Readonly<Record<OrderName, string>>;
+  readonly orderDone: (order: OrderName, user: string) => string;
+  readonly orderFailed: (reason: string) => string;
+  readonly cancel: string;
   readonly perSecond: string;
   readonly figureNames: Readonly<Record<string, string>>;
 }
@@ -122,6 +134,25 @@ const english: Texts = {
   announce: "Announce to everyone",
   announced: "Announced.",
   announceFailed: (reason) => `Not announced: ${reason}`,
+  usersTitle: "Users",
+  usersHint: "Holds on every node, within a second.",
+  userLabel: "User id",
+  orders: { kick: "Disconnect", ban: "Ban", unban: "Lift the ban" },
+  orderQuestion: (order, user) =>
+    ({ kick: `Disconnect ${user}?`, ban: `Ban ${user}?`, unban: `Lift the ban on ${user}?` })[order],
+  orderMeaning: {
+    kick: "All connections of this user end. The user's software comes back by itself.",
+    ban: "All connections of this user end, and no token lets the user in again until the ban is lifted.",
+    unban: "The user may come back, with a new token.",
+  },
+  orderDone: (order, user) =>
+    ({
+      kick: `${user} was disconnected.`,
+      ban: `${user} is banned.`,
+      unban: `${user} may come back, with a new token.`,
+    })[order],
+  orderFailed: (reason) => `Not done: ${reason}`,
+  cancel: "Cancel",
   perSecond: "per second",
   figureNames: {
     connections: "Connections",
@@ -195,6 +226,21 @@ const chinese: Texts = {
   announce: "向所有人公告",
   announced: "已公告。",
   announceFailed: (reason) => `未公告：${reason}`,
+  usersTitle: "用户",
+  usersHint: "一秒之内在所有节点生效。",
+  userLabel: "用户 ID",
+  orders: { kick: "断开连接", ban: "封禁", unban: "解除封禁" },
+  orderQuestion: (order, user) =>
+    ({ kick: `断开 ${user} 的连接？`, ban: `封禁 ${user}？`, unban: `解除对 ${user} 的封禁？` })[order],
+  orderMeaning: {
+    kick: "该用户的所有连接都会断开，其软件会自动重新连接。",
+    ban: "该用户的所有连接都会断开；解除封禁之前，任何令牌都无法登录。",
+    unban: "该用户可以用新的令牌重新登录。",
+  },
+  orderDone: (order, user) =>
+    ({ kick: `已断开 ${user} 的连接。`, ban: `已封禁 ${user}。`, unban: `${user} 可以用新的令牌重新登录。` })[order],
+  orderFailed: (reason) => `未完成：${reason}`,
+  cancel: "取消",
   perSecond: "每秒",
   figureNames: {
     connections: "连接",
