@@ -24,7 +24,7 @@ beforeAll(async () => {
   const folder = resources.use(await createTemporaryFolder());
   database = resources.use(openFile({ file: path.join(folder.path, "parley.db"), synchronous: "OFF", create: true }));
   const prepare = vi.spyOn(database, "prepare");
-  store = new SqliteDatabase(database);
+  store = new SqliteDatabase(database, "FULL");
   statements = prepare.mock.calls.map(([sql]) => sql);
   prepare.mockRestore();
   store.open(room);

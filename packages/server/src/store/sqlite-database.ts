@@ -5,7 +5,7 @@ import { ClientIds } from "./client-ids.ts";
 import { Appends } from "./sqlite-appends.ts";
 import type { Handlers } from "./sqlite-calls.ts";
 import { Directory } from "./sqlite-directory.ts";
-import { errorCodeOf, generationOf, sqliteCodes } from "./sqlite-file.ts";
+import { errorCodeOf, generationOf, sqliteCodes, type Synchronous } from "./sqlite-file.ts";
 import { Journal } from "./sqlite-journal.ts";
 import { Logs, stateOf } from "./sqlite-logs.ts";
 import { Pages } from "./sqlite-pages.ts";
@@ -38,6 +38,7 @@ export class CommitInDoubt extends Error {
 /** The port on an open file, in the thread that calls: each method is one transaction, or reads one snapshot. */
 export class SqliteDatabase implements Handlers {
   readonly #database: DatabaseSync;
+  readonly #synchronous: Synchronous;
   readonly #logs: Logs;
   readonly #pages: Pages;
   readonly #appends: Appends;
@@ -46,8 +47,10 @@ export class SqliteDatabase implements Handlers {
   readonly #directory: Directory;
   readonly #sessions: StoredSessions;
 
-  constructor(database: DatabaseSync) {
+  /** `synchronous`: as the file was opened. */
+  constructor(database: DatabaseSync, synchronous: Synchronous) {
     this.#database = database;
+    this.#synchronous = synchronous;
     this.#logs = new Logs(database, generationOf(database));
     this.#pages = new Pages(database);
     this.#clientIds = new ClientIds(database);
@@ -77,7 +80,7 @@ export class SqliteDatabase implements Handlers {
   }
 
   open(log: LogId): LogState {
-    return this.#state(log) ?? this.#transaction(() => stateOf(this.#logs.open(log)));
+    return this.#state(log) ?? this.#unsynced(() => stateOf(this.#logs.open(log)));
   }
 
   readAfter(log: LogId, after: Seq, limit: number, bytesMax: number): EntryPage | undefined {
@@ -180,27 +183,27 @@ export class SqliteDatabase implements Handlers {
 
   putSessions(sessions: readonly StoredSession[], now: Millis): readonly boolean[] {
     checkBound("sessions", sessions.length, 1_000);
-    return this.#transaction(() => sessions.map((session) => this.#sessions.put(session, now)));
+    return this.#unsynced(() => sessions.map((session) => this.#sessions.put(session, now)));
   }
 
   claimSessions(claims: readonly SessionClaim[], now: Millis): readonly (StoredSession | undefined)[] {
     checkBound("claims", claims.length, 1_000);
-    return this.#transaction(() => claims.map((claim) => this.#sessions.claim(claim, now)));
+    return this.#unsynced(() => claims.map((claim) => this.#sessions.claim(claim, now)));
   }
 
   endSessions(sessions: readonly SessionKey[]): void {
     checkBound("sessions", sessions.length, 1_000);
-    this.#transaction(() => {
+    this.#unsynced(() => {
       for (const session of sessions) this.#sessions.end(session);
     });
   }
 
   renewLease(node: string, ms: Millis, now: Millis): void {
-    this.#transaction(() => this.#sessions.renewLease(node, now + ms));
+    this.#unsynced(() => this.#sessions.renewLease(node, now + ms));
   }
 
   endLease(node: string, now: Millis): void {
-    this.#transaction(() => this.#sessions.endLease(node, now));
+    this.#unsynced(() => this.#sessions.endLease(node, now));
   }
 
   leases(now: Millis): readonly Lease[] {
@@ -209,12 +212,27 @@ export class SqliteDatabase implements Handlers {
 
   /** Deletes some of what lies below the floors. False when nothing is left to delete. */
   purgeSome(): boolean {
-    return this.#logs.hasGarbage() && this.#transaction(() => this.#logs.purgeSome());
+    return this.#logs.hasGarbage() && this.#unsynced(() => this.#logs.purgeSome());
   }
 
   #state(log: LogId): LogState | undefined {
     const row = this.#logs.find(log);
     return row && stateOf(row);
+  }
+
+  /**
+   * A transaction that survives the death of this process, but maybe not that of the machine: for what nobody is promised
+   * after that, sessions above all. In a storm of joins every one would wait for a sync, and the reads behind it, too.
+   * The next append's sync covers it.
+   */
+  #unsynced<Value>(work: () => Value): Value {
+    if (this.#synchronous === "OFF") return this.#transaction(work);
+    this.#database.exec("PRAGMA synchronous = NORMAL");
+    try {
+      return this.#transaction(work);
+    } finally {
+      this.#database.exec("PRAGMA synchronous = FULL");
+    }
   }
 
   #transaction<Value>(work: () => Value): Value {

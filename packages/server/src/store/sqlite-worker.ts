@@ -114,7 +114,7 @@ const purgedAfter: ReadonlySet<Method> = new Set<Method>(["trim", "putRoom", "de
 
 function serve(): void {
   const connection = openFile(options);
-  const database = new SqliteDatabase(connection);
+  const database = new SqliteDatabase(connection, options.synchronous);
   parentPort?.on("message", (message: ToWorker) => {
     if (message === "close") {
       connection.close();
