@@ -60,10 +60,10 @@ test("a user is disconnected, banned and readmitted; what takes something away i
   await dialog.getByRole("button", { name: "Ban" }).click();
   await form.getByText("alice is banned.").waitFor();
   expect((await alice.got("connect_error")).args[1]).toMatchObject({ code: "banned" });
-  await form.getByRole("button", { name: "Lift the ban" }).click();
+  await form.getByRole("button", { name: "Unban" }).click();
   await form.getByText("alice may come back").waitFor();
   await form.getByRole("textbox").fill("line\u0007break");
-  await form.getByRole("button", { name: "Lift the ban" }).click();
+  await form.getByRole("button", { name: "Unban" }).click();
   await form.getByText("Not done:").waitFor();
   expect(complaints).toEqual([]);
 });

@@ -137,9 +137,9 @@ const english: Texts = {
   usersTitle: "Users",
   usersHint: "Holds on every node, within a second.",
   userLabel: "User id",
-  orders: { kick: "Disconnect", ban: "Ban", unban: "Lift the ban" },
+  orders: { kick: "Disconnect", ban: "Ban", unban: "Unban" },
   orderQuestion: (order, user) =>
-    ({ kick: `Disconnect ${user}?`, ban: `Ban ${user}?`, unban: `Lift the ban on ${user}?` })[order],
+    ({ kick: `Disconnect ${user}?`, ban: `Ban ${user}?`, unban: `Unban ${user}?` })[order],
   orderMeaning: {
     kick: "All connections of this user end. The user's software comes back by itself.",
     ban: "All connections of this user end, and no token lets the user in again until the ban is lifted.",
