@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { setInterval as ticks } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { z } from "zod";
@@ -64,7 +65,8 @@ class Watch implements Disposable {
   async delayOf(what: string, seqs: readonly number[]): Promise<number> {
     const last = Math.max(...seqs);
     await this.reader.until(`entry ${last}`, () => (this.reader.transcript(this.#room).reached ?? 0) >= last);
-    expect(this.reader.transcript(this.#room).faults).toEqual(noFaults);
+    const { faults } = this.reader.transcript(this.#room);
+    assert.deepEqual(faults, noFaults);
     const delays = seqs.map((seq) => (this.#arrivedAt.get(seq) ?? Infinity) - (this.#acknowledgedAt.get(seq) ?? 0));
     const delay = Math.max(0, ...delays);
     console.log(`${what}: ${Math.round(delay)} ms after the commit, of ${seqs.length}`);

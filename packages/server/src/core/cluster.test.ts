@@ -154,3 +154,18 @@ test("[FEED-2] a notification of another node is there by its hint, also to who 
     expect((found?.at ?? Number.POSITIVE_INFINITY) - committedAt).toBeLessThanOrEqual(2 * storeMs);
   }
 });
+
+test("[FEED-1] the store lost its last commits: whoever follows a room is told within a second, also while nobody sends", async () => {
+  const { world, sender, reader } = await createCluster();
+  await world.until(world.store.backup("before"));
+  await send({ world, sender, reader }, sender);
+  await world.clock.advance(1_000);
+  expect(reader.transcript.deliveries.map(({ seq }) => seq)).toEqual([1]);
+  world.store.restore("before");
+  await world.clock.advance(1_000);
+  expect(reader.transcript.gaps.filter(({ room }) => room === "alpha")).toMatchObject([{ reason: "epoch" }]);
+  await send({ world, sender, reader }, sender);
+  await world.clock.advance(1_000);
+  expect(reader.transcript.deliveries.map(({ seq }) => seq)).toEqual([1, 1]);
+  expect(reader.transcript.faults).toEqual([]);
+});

@@ -6,7 +6,7 @@ import type { Confirmation } from "./confirmation.ts";
 import type { EventText } from "./entry-event.ts";
 import { type Committed, Feed } from "./feed.ts";
 import { Flusher } from "./flush.ts";
-import type { Epoch, LogId, Seq } from "./log.ts";
+import { type Epoch, type LogId, noEpoch, type Seq } from "./log.ts";
 import { attach, detach, type Subscriber } from "./subscriber.ts";
 
 export interface FeedsLimits {
@@ -45,6 +45,8 @@ export interface FeedsEvents {
   /** Entries were committed to a log that nobody follows here. */
   onUnfollowed(log: LogId, epoch: Epoch, head: Seq): void;
 }
+
+const statesPerRead = 1_000;
 
 /**
  * The feeds of this node, by log, and who writes what they bring.
@@ -187,6 +189,24 @@ export class Feeds {
   /** A head that a digest or the journal tells of. */
   announced(log: LogId, epoch: Epoch, head: Seq): void {
     this.#take(log, epoch, head, (feed) => feed.announce(epoch, head));
+  }
+
+  /** The store may have another life: every followed log is asked for its own, until the store has answered. */
+  recheck(): void {
+    this.#recheck().catch(() => this.#clock.after(this.#limits.storeRetryMs, () => this.recheck()));
+  }
+
+  async #recheck(): Promise<void> {
+    const feeds = [...this.#feeds.values()];
+    for (let from = 0; from < feeds.length && !this.#stopped; from += statesPerRead) {
+      const batch = feeds.slice(from, from + statesPerRead).map((feed) => ({ feed, asked: feed.epoch }));
+      const states = await this.#store.states(batch.map(({ feed }) => feed.log));
+      for (const [index, { feed, asked }] of batch.entries()) {
+        const state = states[index];
+        if (state === undefined) feed.announce(noEpoch, 0);
+        else feed.learn(state, asked);
+      }
+    }
   }
 
   /** `behind` a subscriber: its next page is read. */

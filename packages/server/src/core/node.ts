@@ -354,8 +354,11 @@ export class ParleyNode {
       },
       onReset: (feed: Feed) => {
         // Why: a session that stands outside of the feed has not been told; a membership that was lost, neither.
-        if (feed.log === controlLog) this.control.onReset(feed);
-        else if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
+        if (feed.log === controlLog) {
+          this.control.onReset(feed);
+          // Why: another life of this log is mostly one of the whole store, of which idle rooms would not hear.
+          this.feeds.recheck();
+        } else if (this.inboxes.isInbox(feed.log)) this.inboxes.wake(feed.log);
         else this.access.forgetLog(feed.log);
       },
       onFollowed: (log: LogId) => {
