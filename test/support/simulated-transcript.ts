@@ -147,7 +147,9 @@ export class Transcript {
       case "room_closed": {
         const { roomId, reason } = z.looseObject({ roomId: z.string(), reason: z.string() }).parse(body);
         this.closings.push({ room: roomId, reason });
-        return this.#closed(roomId);
+        // Until a leave is acknowledged, what comes is of the time before it.
+        if ((this.#leaving.get(roomId) ?? 0) === 0) this.#closed(roomId);
+        return;
       }
       case "user_typing":
       case "user_joined":

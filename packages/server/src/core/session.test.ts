@@ -113,3 +113,19 @@ describe("signals", () => {
     expect(connection.unansweredMax).toBeLessThanOrEqual(windowBytes);
   });
 });
+
+describe("notices", () => {
+  test("[REC-3] what is told while nobody is connected is told to the next connection", async () => {
+    const { clock, connection, session, payloads } = createSession(1_000);
+    session.open();
+    const subscriber = session.add("default/club", "e", 3);
+    session.disconnect();
+    session.remove(subscriber);
+    session.tell(subscriber, { frame: textFrame("closed"), joined: false });
+    session.connect(connection);
+    session.rewind(null);
+    session.open();
+    await clock.advance(100);
+    expect(payloads).toEqual(["closed"]);
+  });
+});

@@ -364,7 +364,9 @@ export class Session {
   }
 
   #addReplyRun(run: Run): void {
-    if (this.#replyRuns === null) this.#replyRuns = [run];
+    // Why: what is told to nobody is lacking for certain, when the client comes back.
+    if (this.connection === null) this.#wrote(run);
+    else if (this.#replyRuns === null) this.#replyRuns = [run];
     else this.#replyRuns.push(run);
   }
 
