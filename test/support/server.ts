@@ -14,6 +14,8 @@ import { createTemporaryFolder } from "./temporary-folder.ts";
 const secret = "kP3vX9qLw7Zr2TnB8sYd5Gh1JmC6fAe4";
 /** The key of the HTTP API of every server here. */
 const apiKey = "test-key-kP3vX9qLw7Zr";
+/** For a start: with workers, several processes begin. */
+const readyLimitMs = 60_000;
 
 export interface ServerOptions {
   /** Production by default: there, rooms are only those that the test makes. */
@@ -131,7 +133,7 @@ export class SpawnedServer implements AsyncDisposable {
     const main = path.join(repositoryRoot, "packages/server/src/main.ts");
     const child = await spawnNode([main, "start"], { folder: this.folder, environment });
     this.#child = child;
-    const [line = ""] = await child.waitForLine(/^.*"node_ready".*$/);
+    const [line = ""] = await child.waitForLine(/^.*"node_ready".*$/, readyLimitMs);
     this.#urls = readySchema.parse(JSON.parse(line));
   }
 

@@ -16,6 +16,8 @@ export type ToWorker<Answer = StoreAnswer> =
       readonly config: Config;
       readonly adminSecret: string;
     }
+  /** Whether an administrator has taken it out of service. */
+  | { readonly type: "service"; readonly draining: boolean }
   | { readonly type: "store"; readonly answer: Answer }
   | { readonly type: "bus"; readonly message: FromHub }
   | { readonly type: "measure"; readonly reading: number }

@@ -65,6 +65,7 @@ class Primary implements Summary {
   /** Readings of metrics that wait for a worker. */
   readonly #readings = new Map<number, (samples: MetricSamples | null) => void>();
   #lastReading = 0;
+  #draining = false;
   #crew: Crew<ToWorkerMade, FromWorker> | null = null;
 
   constructor(config: Config, options: NodeOptions) {
@@ -139,6 +140,11 @@ class Primary implements Summary {
     return missing === 0 ? own : { ready: false, reason: `${missing} of the workers are not ready` };
   }
 
+  onService(draining: boolean): void {
+    this.#draining = draining;
+    for (const { process } of this.#known.values()) process.link.send({ type: "service", draining });
+  }
+
   #seat(process: Process, crew: Crew<ToWorkerMade, FromWorker>, store: Store): Seat<FromWorker> {
     const id = randomUUID();
     const { link } = process;
@@ -147,6 +153,7 @@ class Primary implements Summary {
     this.#known.set(process, known);
     const { adminSecret, log } = this.#options;
     link.send({ type: "start", id, worker: process.number, config: this.#config, adminSecret });
+    if (this.#draining) link.send({ type: "service", draining: true });
     return {
       onMessage: (message) => {
         switch (message.type) {

@@ -26,9 +26,7 @@ export function serveClients(pipe: Socket): void {
       onLost: () => process.exit(),
     }),
   );
-  process.on("message", (message, handle) => {
-    if (handle instanceof Socket) worker.onHandover(message, handle);
-  });
+  process.on("message", (message, handle) => worker.onHandover(message, handle));
 }
 
 class Worker {
@@ -37,6 +35,7 @@ class Worker {
   readonly #bus: WorkersBus;
   #running: Promise<Running> | null = null;
   #server: Server | null = null;
+  #draining = false;
 
   constructor(link: Link<FromWorkerMade, ToWorker>) {
     this.#link = link;
@@ -65,6 +64,10 @@ class Worker {
       case "measure":
         void this.#measure(message.reading);
         return;
+      case "service":
+        this.#draining = message.draining;
+        void this.#running?.then(({ open }) => this.#serve(open)).catch(() => {});
+        return;
       case "stop":
         void this.#stop();
         return;
@@ -73,8 +76,10 @@ class Worker {
     }
   }
 
-  onHandover(message: unknown, socket: Socket): void {
+  onHandover(message: unknown, socket: unknown): void {
     this.#link.send({ type: "taken" });
+    // A connection that its client closed on the way arrives as a message alone.
+    if (!(socket instanceof Socket)) return;
     const handover = bytesSchema.safeParse(message);
     if (handover.success && this.#server !== null) takeOver(this.#server, handover.data, socket);
     else socket.destroy();
@@ -105,6 +110,11 @@ class Worker {
     opening.defer(this.#tellStatistics(open));
     const opened = opening.move();
     return { open, stop: () => opened.disposeAsync() };
+  }
+
+  #serve({ gateway, config }: OpenNode): void {
+    if (this.#draining) gateway.pause(config.drain);
+    else gateway.resume();
   }
 
   /** Until the returned function is called. */

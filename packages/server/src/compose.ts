@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import type { Server as HttpServer } from "node:http";
-import path from "node:path";
 import type { Server as SocketIoServer } from "socket.io";
 import type { Bus } from "./bus/bus.ts";
 import { absentBus, localBus } from "./bus/local.ts";
@@ -9,6 +8,7 @@ import { redisAdapter, type RedisAdapter } from "./bus/redis-adapter.ts";
 import { redisSettings } from "./bus/redis-settings.ts";
 import type { RunningNode } from "./commands/command.ts";
 import { readVersion } from "./commands/version.ts";
+import { openStore } from "./compose-store.ts";
 import type { Config } from "./config.ts";
 import { type AccessFunction, ownPolicy, storedMemberships } from "./core/access.ts";
 import { systemClock } from "./core/clock.ts";
@@ -31,16 +31,7 @@ import type { Readiness } from "./http/health.ts";
 import { createMetrics, type Metrics, type MetricSamples } from "./http/metrics.ts";
 import { startHttp, startInternal, startPublic } from "./http/server.ts";
 import { eventLog, type Log } from "./log.ts";
-import {
-  describePostgres,
-  migratePostgres,
-  openPostgresStore,
-  refusePostgresBackup,
-  restoredPostgres,
-  showPostgres,
-} from "./store/postgres.ts";
-import { backupSqlite, openSqliteStore, restoreSqlite } from "./store/sqlite.ts";
-import { BackupRefused, type Store } from "./store/store.ts";
+import type { Store } from "./store/store.ts";
 
 export interface NodeOptions {
   readonly log: Log;
@@ -70,6 +61,8 @@ export interface Summary {
   statistics(own: NodeStatistics): NodeStatistics;
   metrics(own: MetricSamples): Promise<string>;
   readiness(own: Readiness): Readiness;
+  /** An administrator takes all of them out of service, or puts them back. */
+  onService(draining: boolean): void;
 }
 
 /** A node without its HTTP servers: what `parley start` and an embedding app have in common. */
@@ -182,16 +175,6 @@ function summarizedMetrics(own: Metrics, summary: Summary): Metrics {
   return { ...own, text: async () => summary.metrics(await own.samples()) };
 }
 
-function openStore({ store }: Config, metrics: Metrics): Promise<Store> {
-  const parts = {
-    clock: systemClock,
-    onCommit: (seconds: number, entries: number) => metrics.storeCommitted(seconds, entries),
-  };
-  return store.url === undefined
-    ? openSqliteStore({ folder: path.resolve(store.path), ...parts })
-    : openPostgresStore({ url: store.url, ...parts });
-}
-
 function openBus(node: string, { bus, store }: Config, log: Log, metrics: Metrics): Bus {
   const { url, secret } = bus;
   // Why: other nodes may share a store in Postgres, whoever has told this one of them.
@@ -265,17 +248,7 @@ interface EdgeParts {
 function openEdge({ config, options, node, operations, metrics, adminSessions, appAdapter, place }: EdgeParts) {
   const { log } = options;
   const clock = systemClock;
-  const verifier = createTokenVerifier(config.auth, clock, {
-    onKeysFailure: (error: unknown) => log.warn({ error }, "keys_unavailable"),
-  });
-  const authenticate = createAuthenticator({
-    auth: config.auth,
-    clock,
-    verifier,
-    adminSessions,
-    ...(options.authenticate === undefined ? {} : { authenticate: options.authenticate }),
-    onFailure: (error) => log.error({ error }, "authenticate_failed"),
-  });
+  const authenticate = openAuthenticator(config, options, adminSessions);
   const ownEvents = new Map<string, OwnEvent>();
   const connectionListeners = new Set<(client: ClientSocket) => void>();
   const rates = ratesOf(config);
@@ -296,11 +269,14 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
       for (const listener of connectionListeners) listener(client);
     },
   });
-  const service = {
-    drain: () => gateway.pause(config.drain),
-    undrain: () => gateway.resume(),
-  };
-  const admin = adminNamespace({ node, operations, service, authenticate, ...limited, log: eventLog(log) });
+  const admin = adminNamespace({
+    node,
+    operations,
+    service: serviceOf(() => gateway, config, place),
+    authenticate,
+    ...limited,
+    log: eventLog(log),
+  });
   const app = createAppNamespaces({
     reserved: ["/admin"],
     namespacesMax: gatewaySettings(config).namespacesMax ?? 16,
@@ -320,6 +296,34 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
     onClosed: (reason) => metrics.disconnected(reason),
   });
   return { gateway, ownEvents, connectionListeners, app };
+}
+
+function openAuthenticator({ auth }: Config, { authenticate, log }: NodeOptions, adminSessions: AdminSessions) {
+  const verifier = createTokenVerifier(auth, systemClock, {
+    onKeysFailure: (error: unknown) => log.warn({ error }, "keys_unavailable"),
+  });
+  return createAuthenticator({
+    auth,
+    clock: systemClock,
+    verifier,
+    adminSessions,
+    ...(authenticate === undefined ? {} : { authenticate }),
+    onFailure: (error) => log.error({ error }, "authenticate_failed"),
+  });
+}
+
+/** What an administrator may do to this node; the gateway is asked for when it does. */
+function serviceOf(gateway: () => Gateway, { drain }: Config, place: NodePlace | undefined) {
+  return {
+    drain: () => {
+      gateway().pause(drain);
+      place?.summary?.onService(true);
+    },
+    undrain: () => {
+      gateway().resume();
+      place?.summary?.onService(false);
+    },
+  };
 }
 
 function ratesOf({ limits }: Config): RateLimits {
@@ -388,38 +392,4 @@ export async function startNode(config: Config, options: NodeOptions): Promise<R
     operations: open.operations,
     stop: () => opened.disposeAsync(),
   };
-}
-
-export async function backupStore(config: Config, target: string): Promise<void> {
-  if (config.store.url !== undefined) refusePostgresBackup();
-  await backupSqlite(path.resolve(config.store.path), target);
-}
-
-export async function restoreStore({ store }: Config, source: string | undefined): Promise<void> {
-  if (store.url !== undefined) {
-    if (source !== undefined) {
-      throw new BackupRefused(
-        "this store is in Postgres: restore the database by its own means, then run `parley restore` without a file",
-      );
-    }
-    await restoredPostgres(store.url);
-  } else {
-    if (source === undefined) throw new BackupRefused("which copy? parley restore FILE");
-    restoreSqlite(source, path.resolve(store.path));
-  }
-}
-
-/** Opening a store brings its schema up to date. */
-export async function migrateStore(config: Config): Promise<void> {
-  if (config.store.url !== undefined) return migratePostgres(config.store.url);
-  const store = await openSqliteStore({ folder: path.resolve(config.store.path), clock: systemClock });
-  await store[Symbol.asyncDispose]();
-}
-
-export function showStore({ store }: Config): string {
-  return store.url === undefined ? store.path : showPostgres(store.url);
-}
-
-export async function probeStore({ store }: Config): Promise<{ version: string; fsync: boolean } | undefined> {
-  return store.url === undefined ? undefined : describePostgres(store.url);
 }

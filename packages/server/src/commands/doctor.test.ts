@@ -4,7 +4,7 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { startHttpNode } from "../../../../test/support/http-node.ts";
 import { createTemporaryFolder } from "../../../../test/support/temporary-folder.ts";
-import { checkClock, checkFolder, checkNode, checkOpenFiles } from "./doctor.ts";
+import { checkClock, checkFolder, checkNode, checkOpenFiles, checkWorkers } from "./doctor.ts";
 import { run } from "./run.ts";
 
 async function doctor(env: Record<string, string>) {
@@ -63,6 +63,10 @@ test("Node, open files and the clock are judged by what they are", async () => {
   expect(checkOpenFiles(1_024, 100_000)).toMatchObject({ state: "warn", detail: expect.stringContaining("ulimit -n") });
   expect(checkOpenFiles(1_048_576, 100_000).state).toBe("good");
   expect(checkOpenFiles(undefined, 1).state).toBe("warn");
+  expect(await checkWorkers(1)).toEqual([]);
+  const shares = process.platform === "linux";
+  expect(await checkWorkers(2, 2)).toMatchObject([{ what: "workers", state: shares ? "good" : "bad" }]);
+  expect(await checkWorkers(3, 2)).toMatchObject([{ what: "workers", state: shares ? "warn" : "bad" }]);
   expect(checkFolder(path.join(folder.path, "not", "yet", "there")).state).toBe("good");
   const now = Date.parse("2026-06-01T12:00:00Z");
   const file = path.join(folder.path, "parley.db");

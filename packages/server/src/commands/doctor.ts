@@ -8,7 +8,8 @@ import {
   rmdirSync,
   statSync,
 } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type ListenOptions } from "node:net";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import type { Config } from "../config.ts";
 import { secretWeakness } from "../config-rules.ts";
@@ -36,6 +37,7 @@ export const diagnose: Run = async (context) => {
     ...(await checkPorts(config)),
     checkSecret(config),
     checkOpenFiles(readFileLimit(), config.limits.connectionsMax),
+    ...(await checkWorkers(config.server.workers)),
     checkClock(path.resolve(context.folder, config.store.path), Date.now()),
   ];
   const marks = { good: "ok  ", warn: "warn", bad: "BAD " };
@@ -92,7 +94,7 @@ async function checkServer(
 async function checkPorts({ server, internal }: Config): Promise<readonly Finding[]> {
   const running = await isNodeRunning(internal);
   const check = async (what: string, { host, port }: Config["internal"], variable: string): Promise<Finding> => {
-    if (await isFree(host, port)) return { what, state: "good", detail: `${host}:${port} is free` };
+    if (await isListened({ host, port })) return { what, state: "good", detail: `${host}:${port} is free` };
     if (running) return { what, state: "good", detail: `${host}:${port} is taken by a Parley node that runs` };
     return { what, state: "bad", detail: `${host}:${port} cannot be listened on: ${variable}` };
   };
@@ -102,11 +104,11 @@ async function checkPorts({ server, internal }: Config): Promise<readonly Findin
   ];
 }
 
-function isFree(host: string, port: number): Promise<boolean> {
+function isListened(options: ListenOptions): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = createServer();
     probe.once("error", () => resolve(false));
-    probe.listen({ host, port }, () => probe.close(() => resolve(true)));
+    probe.listen(options, () => probe.close(() => resolve(true)));
   });
 }
 
@@ -144,6 +146,19 @@ export function checkOpenFiles(limit: number | undefined, connectionsMax: number
         state: "warn",
         detail: `${limit} are allowed, ${needed} are needed for PARLEY_LIMITS_CONNECTIONS_MAX=${connectionsMax}: ulimit -n`,
       };
+}
+
+/** Whether this system spreads the connections of one port over processes; without workers nobody asks. */
+export async function checkWorkers(workers: number, processors = availableParallelism()): Promise<readonly Finding[]> {
+  if (workers === 1) return [];
+  const what = "workers";
+  if (!(await isListened({ host: "127.0.0.1", port: 0, reusePort: true }))) {
+    return [{ what, state: "bad", detail: "this system does not share a port among them: PARLEY_SERVER_WORKERS=1" }];
+  }
+  const detail = `${workers}, on ${processors} processors`;
+  return workers > processors
+    ? [{ what, state: "warn", detail: `${detail}: more of them do not carry more` }]
+    : [{ what, state: "good", detail }];
 }
 
 /** The soft limit of this process; undefined where the system has no such file. */

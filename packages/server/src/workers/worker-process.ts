@@ -93,6 +93,8 @@ export class WorkerProcess<Out, In> {
 
   // Why one at a time: Node's channel does so anyway, and what waits there when a process ends is never closed.
   #giveNext(): void {
+    // Who went away meanwhile needs no worker.
+    while (this.#waiting[0]?.socket.destroyed === true) this.#waiting.shift();
     const [next] = this.#waiting;
     if (next === undefined) return;
     this.#child.send(next.handover, next.socket, {}, () => next.socket.destroy());
