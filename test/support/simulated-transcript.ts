@@ -63,6 +63,8 @@ export class Transcript {
   /** Pages that the client has asked for, by room, and rooms whose page was announced by `room_gap`. */
   readonly #asked = new Map<string, number>();
   readonly #told = new Set<string>();
+  /** Rooms that were joined on a connection which ended meanwhile. */
+  readonly #mayBeAsked = new Set<string>();
   readonly #leaving = new Map<string, number>();
 
   constructor(clock: SimulatedClock, userId: string) {
@@ -85,8 +87,9 @@ export class Transcript {
     if (from !== undefined || !goesOn) this.forget(room);
   }
 
-  /** A join was refused on a connection that is gone: the client does not know, but no page comes of it. */
+  /** A join ended with its connection: the client does not know what became of it. */
   unasked(room: string): void {
+    this.#mayBeAsked.add(room);
     this.#asked.set(room, Math.max(0, (this.#asked.get(room) ?? 0) - 1));
   }
 
@@ -102,6 +105,7 @@ export class Transcript {
     this.seen.delete(room);
     this.shown.delete(room);
     this.#asked.delete(room);
+    this.#mayBeAsked.delete(room);
     this.#told.delete(room);
   }
 
@@ -202,9 +206,15 @@ export class Transcript {
   #page(messages: z.infer<typeof pageSchema>, { room, epoch, seq }: Place): void {
     const asked = this.#asked.get(room) ?? 0;
     const seen = this.seen.get(room);
+    // Why nothing is missed: what follows the page comes once more, too.
+    const isRepeat = this.mayRepeat && !this.#told.has(room) && seen?.epoch === epoch && seq <= seen.seq;
+    if (isRepeat) {
+      this.repeats += 1;
+      return;
+    }
     if (this.#told.has(room)) this.#told.delete(room);
     else if (asked > 0) this.#asked.set(room, asked - 1);
-    else if (this.mayRepeat && seen !== undefined) this.repeats += 1;
+    else if (this.mayRepeat && this.#mayBeAsked.has(room)) this.#mayBeAsked.delete(room);
     else this.faults.push(`${room}: a page up to ${seq} that nobody asked for, at ${seen?.seq}`);
     if (seen?.epoch === epoch && seq < seen.seq) this.faults.push(`${room}: a page up to ${seq} after ${seen.seq}`);
     this.uncertain.delete(room);

@@ -147,7 +147,7 @@ export function busContract(name: string, open: () => Promise<BusHarness>): void
         pid: "secret",
         generation: 2,
         session: {
-          cursors: [{ log: room, epoch: "e", seq: -1, gap: "floor", again: true }],
+          cursors: [{ log: room, epoch: "e", seq: -1, gap: "floor", again: true, page: null }],
           runs: [{ log: room, epoch: "e", from: 0, to: 3, page: null, current: true, notice: null }],
         },
       };

@@ -44,6 +44,7 @@ const handedSessionSchema = z.object({
       seq: z.int(),
       gap: z.enum(["epoch", "floor", "too_far", "ahead"]).nullable(),
       again: z.boolean(),
+      page: z.int().nullable(),
     }),
   ),
   runs: z.array(

@@ -91,6 +91,18 @@ export class HistoryPages {
     return promise;
   }
 
+  /**
+   * The messages up to `end`, in their present state, as a page that ends there: whoever had it before, and entries after
+   * it, misses nothing when those follow it again.
+   */
+  async upTo(feed: Feed, limit: number, end: Seq): Promise<LatestPage> {
+    const asked = feed.epoch;
+    const page = await this.#store.readMessages(feed.log, { before: end + 1, limit, bytesMax: this.#bytesMax });
+    if (page === undefined) throw new RefusalError("not_found", "the room was deleted");
+    feed.learn(page, asked);
+    return this.anew({ head: Math.min(end, page.head), epoch: page.epoch, json: messagesJson(feed.log, page) });
+  }
+
   async #read(feed: Feed, limit: number): Promise<LatestPage> {
     const asked = feed.epoch;
     const page = await this.#store.readMessages(feed.log, { limit, bytesMax: this.#bytesMax });

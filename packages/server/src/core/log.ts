@@ -93,6 +93,11 @@ export interface SessionCursor {
   readonly gap: RoomGapReason | null;
   /** The client had entries of this log before it joined from here: an offset that it remembers may be one of theirs. */
   readonly again: boolean;
+  /**
+   * With `seq` -1: where the page ended that its client was sent, and may have, with entries after it; null when it was
+   * sent none.
+   */
+  readonly page: Seq | null;
 }
 
 /** A room of users, as against the server's own logs. */

@@ -7,7 +7,7 @@ import type { Confirmation } from "./confirmation.ts";
 import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
 import { eventFrame } from "./frame.ts";
-import { historyFrame, type HistoryPages } from "./history.ts";
+import { historyFrame, type HistoryPages, type LatestPage } from "./history.ts";
 import { type Epoch, isRoom, type LogId, roomOf, type Seq } from "./log.ts";
 import type { Session } from "./session.ts";
 import type { Subscriber } from "./subscriber.ts";
@@ -114,8 +114,8 @@ export class Placement {
         return;
       }
       const feed = await this.#feeds.open(log);
-      const { epoch, cursor } = subscriber;
-      const reason = cursor === fromHistory ? null : await this.gapReason(feed, { epoch, seq: cursor });
+      const { cursor } = subscriber;
+      const reason = await this.gapBefore(subscriber, feed);
       if (!waits()) return;
       if (session.doubts !== doubts) this.goOn(subscriber);
       else if (cursor === fromHistory || reason !== null) this.startOver(subscriber, reason ?? subscriber.gap);
@@ -142,6 +142,12 @@ export class Placement {
     if (after.epoch !== feed.epoch) return "epoch";
     // What lies below the floor shows when the first page is read: the feed then reports the gap.
     return feed.head - after.seq > this.#catchUpMax ? "too_far" : null;
+  }
+
+  /** What keeps the subscriber from going on where it stands, or after the page that it may have had. */
+  async gapBefore({ epoch, cursor, pageEnd }: Subscriber, feed: Feed): Promise<RoomGapReason | null> {
+    const seq = cursor === fromHistory ? pageEnd : cursor;
+    return seq === null ? null : this.gapReason(feed, { epoch, seq });
   }
 
   /** The server's own logs have no pages: who cannot go on is told so, and goes on at the head. */
@@ -175,7 +181,7 @@ export class Placement {
       const isHeard = this.#alone || this.#feeds.get(log) !== undefined;
       requireRight(await this.#access.rights(session.user, log), roomOf(log), "read");
       const feed = await this.#feeds.open(log);
-      const latest = await this.#pages.latest(feed, limit, before?.cursor ?? 0);
+      const latest = await this.#pageFor(gap === null ? owedTo : null, feed, limit, before?.cursor ?? 0);
       // Why: who lost the right by an entry that this node has not accepted is still known to have it.
       if (!isHeard || latest.head > feed.head)
         requireRight(await this.#access.rightsNow(session.user, log), roomOf(log), "read");
@@ -199,6 +205,12 @@ export class Placement {
       session.wroteHistory(subscriber, page.head, page.number);
       return subscriber;
     }
+  }
+
+  /** The latest page; or, for one who may have had its first page and more, that page again. */
+  #pageFor(owedTo: Subscriber | null, feed: Feed, limit: number, headMin: Seq): Promise<LatestPage> {
+    const end = owedTo?.epoch === feed.epoch ? owedTo.pageEnd : null;
+    return end === null ? this.#pages.latest(feed, limit, headMin) : this.#pages.upTo(feed, limit, end);
   }
 
   /** No right of the session was lost since it was asked for as of `doubts`. */

@@ -143,8 +143,8 @@ export class Rooms {
     }
     const feed = await this.#feeds.open(log);
     if (session.connection === null || !session.subscribers.includes(subscriber)) return;
-    const { epoch, cursor } = subscriber;
-    const reason = cursor === fromHistory ? null : await this.#placement.gapReason(feed, { epoch, seq: cursor });
+    const { cursor } = subscriber;
+    const reason = await this.#placement.gapBefore(subscriber, feed);
     if (session.connection === null || !session.subscribers.includes(subscriber)) return;
     // Why: the client claims a place that the log has not reached; no page would ever be as new.
     if (reason === "ahead") subscriber.cursor = 0;

@@ -15,7 +15,7 @@ export function safeCursors(session: Session): readonly SessionCursor[] {
   const lowest = lowestPlaces(runs);
   const cursors = session.subscribers.map((subscriber) => {
     const seq = lowest.get(subscriber) ?? subscriber.cursor;
-    return cursorAt(subscriber, seq, seq);
+    return { ...cursorAt(subscriber, seq, seq), page: seq === fromHistory ? pageEndOf(subscriber, runs) : null };
   });
   return [...cursors, ...closedRooms(session, runs)];
 }
@@ -26,9 +26,10 @@ export function handOver(session: Session): HandedSession {
   const lowest = lowestPlaces(runs);
   const current = new Set(session.subscribers);
   return {
-    cursors: session.subscribers.map((subscriber) =>
-      cursorAt(subscriber, subscriber.cursor, lowest.get(subscriber) ?? subscriber.cursor),
-    ),
+    cursors: session.subscribers.map((subscriber) => ({
+      ...cursorAt(subscriber, subscriber.cursor, lowest.get(subscriber) ?? subscriber.cursor),
+      page: subscriber.cursor === fromHistory ? pageEndOf(subscriber, runs) : null,
+    })),
     runs: runs.map((run) => handedRun(run, current.has(run.subscriber))),
   };
 }
@@ -39,8 +40,9 @@ export function takeOver(session: Session, stored: readonly SessionCursor[], han
   const inbox = inboxOf(tenant, id);
   const runs = handed?.runs ?? [];
   const paged = new Set(runs.filter(({ from }) => from === fromHistory).map(({ log }) => log));
-  for (const { log, epoch, seq, gap, again } of handed?.cursors ?? stored) {
+  for (const { log, epoch, seq, gap, again, page } of handed?.cursors ?? stored) {
     const subscriber = session.add(log, epoch, seq);
+    subscriber.pageEnd = page;
     subscriber.gap = gap;
     subscriber.again = again;
     subscriber.confirms = log === inbox;
@@ -62,11 +64,18 @@ function lowestPlaces(runs: readonly Run[]): Map<Subscriber, Seq> {
   return lowest;
 }
 
+/** Where the first page ended that the client was sent; null when it was sent none, or was told that it starts over. */
+function pageEndOf(subscriber: Subscriber, runs: readonly Run[]): Seq | null {
+  if (subscriber.gap !== null) return null;
+  const sent = runs.find((run) => run.subscriber === subscriber && run.from === fromHistory);
+  return sent?.to ?? subscriber.pageEnd;
+}
+
 function cursorAt(subscriber: Subscriber, seq: Seq, lowest: Seq): SessionCursor {
   const { log, epoch } = subscriber;
   const { gap, again } = subscriber;
-  if (lowest === fromHistory) return { log, epoch, seq, gap, again };
-  return { log, epoch, seq, gap: null, again: lowest < subscriber.repeatsTo };
+  if (lowest === fromHistory) return { log, epoch, seq, gap, again, page: null };
+  return { log, epoch, seq, gap: null, again: lowest < subscriber.repeatsTo, page: null };
 }
 
 /** Rooms that were closed, whose clients may not know: who comes back asks for the right again, and is told again. */
@@ -75,7 +84,7 @@ function closedRooms(session: Session, runs: readonly Run[]): readonly SessionCu
   for (const { subscriber, epoch, from, notice } of runs) {
     const { log, gap } = subscriber;
     if (notice?.joined !== false || session.find(log) !== undefined) continue;
-    closed.set(log, { log, epoch, seq: from, gap: from === fromHistory ? gap : null, again: true });
+    closed.set(log, { log, epoch, seq: from, gap: from === fromHistory ? gap : null, again: true, page: null });
   }
   return [...closed.values()];
 }

@@ -458,8 +458,9 @@ export class Session {
     const lacking = this.#unconfirmed.lackingAfter(last);
     this.#unconfirmed = null;
     this.#rewound = lacking.map((run) => ({ run, isCurrent: this.find(run.subscriber.log) === run.subscriber }));
-    for (const { subscriber, epoch, from, notice } of lacking) {
+    for (const { subscriber, epoch, from, to, notice } of lacking) {
       if (epoch === subscriber.epoch) subscriber.cursor = Math.min(subscriber.cursor, from);
+      if (from === fromHistory && subscriber.gap === null) subscriber.pageEnd = to;
       const isJoined = this.find(subscriber.log) !== undefined;
       if (notice !== undefined && notice.joined === isJoined) this.tell(subscriber, notice);
     }

@@ -26,6 +26,8 @@ export class Subscriber {
   again = false;
   /** What its client is told before the page that it begins with; null when the client asked for the page. */
   gap: RoomGapReason | null = null;
+  /** It waits for its first page once more: this is where that one ended, after which its client may have entries. */
+  pageEnd: Seq | null = null;
   /** Counted in the room's presence. */
   present = false;
   /** What is written for it is to be confirmed at once, by a ping behind it. */

@@ -70,11 +70,13 @@ export function readRevocation(row: Row): Revocation {
   };
 }
 
-const cursorRows = z.array(z.tuple([z.string(), z.string(), z.int(), roomGapReasonSchema.nullable(), z.boolean()]));
+const cursorRows = z.array(
+  z.tuple([z.string(), z.string(), z.int(), roomGapReasonSchema.nullable(), z.boolean(), z.int().nullable()]),
+);
 
 /** The column `cursors` of a session. */
 export function writeCursors(cursors: readonly SessionCursor[]): string {
-  return JSON.stringify(cursors.map(({ log, epoch, seq, gap, again }) => [log, epoch, seq, gap, again]));
+  return JSON.stringify(cursors.map(({ log, epoch, seq, gap, again, page }) => [log, epoch, seq, gap, again, page]));
 }
 
 export function readSession(row: Row): StoredSession {
@@ -88,6 +90,8 @@ export function readSession(row: Row): StoredSession {
     keepMs: integerOf(row["keep_ms"]),
     cursors: cursorRows
       .parse(JSON.parse(textOf(row["cursors"])))
-      .map(([log, epoch, seq, gap, again]): SessionCursor => ({ log: readLogId(log), epoch, seq, gap, again })),
+      .map(
+        ([log, epoch, seq, gap, again, page]): SessionCursor => ({ log: readLogId(log), epoch, seq, gap, again, page }),
+      ),
   };
 }

@@ -16,8 +16,8 @@ function sessionOf(pid: string, change: Partial<StoredSession> = {}): StoredSess
     owner: "node-1",
     keepMs,
     cursors: [
-      { log: room, epoch: "life.generation", seq: 7, gap: null, again: true },
-      { log: inbox, epoch: "life.generation", seq: -1, gap: "too_far", again: false },
+      { log: room, epoch: "life.generation", seq: 7, gap: null, again: true, page: null },
+      { log: inbox, epoch: "life.generation", seq: -1, gap: "too_far", again: false, page: 7 },
     ],
     ...change,
   };
@@ -38,7 +38,7 @@ export function sessionContract(open: () => Promise<StoreHarness>): void {
       const { store } = harness;
       const later = sessionOf("a", {
         id: "later",
-        cursors: [{ log: room, epoch: "", seq: 9, gap: null, again: false }],
+        cursors: [{ log: room, epoch: "", seq: 9, gap: null, again: false, page: null }],
       });
       const strange = sessionOf("ß/\u{1f600}", { userId: "émile", cursors: [] });
       expect(await store.putSessions([sessionOf("a"), strange])).toEqual([true, true]);
