@@ -114,7 +114,7 @@ async function strikeAgainAndAgain(
   { seconds, calmMsMax, only, print }: ClusterChaosOptions,
 ): Promise<ReadonlyMap<string, readonly number[]>> {
   const recoverySeconds = new Map<string, number[]>();
-  const until = performance.now() + seconds * 1_000;
+  const endsAt = performance.now() + seconds * 1_000;
   for (const [name, strike] of faultsInTurn(world.random, only)) {
     await delay(world.random() * calmMsMax);
     const repeats = repeatsOf(clients);
@@ -137,7 +137,7 @@ async function strikeAgainAndAgain(
     print(
       `${name}: lasted ${lasted} s, every client complete ${Math.max(...complete).toFixed(2)} s after it, at last ${slowest}`,
     );
-    if (performance.now() > until) return recoverySeconds;
+    if (performance.now() > endsAt) return recoverySeconds;
   }
   return recoverySeconds;
 }

@@ -17,6 +17,11 @@ interface Waiting {
   sent: boolean;
 }
 
+interface Shown {
+  readonly seq: number;
+  readonly text: string;
+}
+
 interface Acknowledgement {
   readonly ok: boolean;
   readonly seq: number;
@@ -100,20 +105,29 @@ export class StockChaosClient implements ChaosClient {
     socket.on("connect_error", (error) => {
       if (!socket.active) this.journal.refused.push(error.message);
     });
-    socket.on("room_history", (messages: readonly { seq: number; text: string }[], offset: string) => {
-      this.journal.page(this.#note(offset), messages);
-    });
-    socket.on("new_message", ({ seq, text }: { seq: number; text: string }, offset: string) => {
+    socket.on("room_history", (messages: readonly Shown[], offset: string) => {
       const room = this.#note(offset);
-      const reached = this.journal.transcript(room).reached ?? 0;
-      // Why none of who presents positions: those say exactly what is lacking.
-      const mayRepeat = this.#presenting !== "auth.resume" && this.#socket.recovered;
-      if (mayRepeat && seq <= reached) this.journal.repeats += 1;
-      else this.journal.entry(room, seq, text);
+      const { reached } = this.journal.transcript(room);
+      const joinsOn = reached !== undefined && (messages[0]?.seq ?? 0) <= reached + 1;
+      // Why: one that was recovered without its node may get its first page again, which must leave nothing out.
+      if (this.#mayRepeat && joinsOn) for (const message of messages) this.#got(room, message);
+      else this.journal.page(room, messages);
     });
+    socket.on("new_message", (message: Shown, offset: string) => this.#got(this.#note(offset), message));
     socket.on("room_gap", ({ roomId, reason }: { roomId: string; reason: string }) => {
       this.journal.transcript(roomId).starts(reason);
     });
+  }
+
+  // Why none of who presents positions: those say exactly what is lacking.
+  get #mayRepeat(): boolean {
+    return this.#presenting !== "auth.resume" && this.#socket.recovered;
+  }
+
+  #got(room: string, { seq, text }: Shown): void {
+    const reached = this.journal.transcript(room).reached ?? 0;
+    if (this.#mayRepeat && seq <= reached) this.journal.repeats += 1;
+    else this.journal.entry(room, seq, text);
   }
 
   /** Notes the position that an offset tells; gives its room. */
