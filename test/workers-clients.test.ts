@@ -51,6 +51,18 @@ test.each(transports)(
   60_000,
 );
 
+test("[WIRE-1] what a client sends as soon as it is answered arrives, also when its connection has just been given away", async () => {
+  for (let round = 0; round < 5; round += 1) {
+    using clients = new DisposableStack();
+    const all: StockClient[] = [];
+    for (let index = 0; index < 40; index += 1)
+      all.push(clients.use(await connectAs(`probing-${round}-${index}`, "upgrade")));
+    await Promise.all(all.map((client) => client.welcomed(1)));
+    await Promise.all(all.map((client) => client.upgraded()));
+    expect(all.map(({ losses }) => losses)).not.toContain(1);
+  }
+}, 60_000);
+
 test("[REC-2] a stock client whose next connection is another worker's comes back as itself, with what it missed", async () => {
   await makeRoom("wandering");
   using client = new StockClient(server.url, {

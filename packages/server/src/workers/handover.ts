@@ -74,7 +74,7 @@ export class Handovers implements Neighbours {
   }
 
   #give(handover: Handover, socket: Socket): void {
-    socket.pause();
+    stopReading(socket);
     // Why: else Node's server here would wait for the end of connections that are another process's.
     Reflect.set(socket, "server", null);
     this.#options.send(handover, socket, () => {
@@ -88,6 +88,20 @@ export class Handovers implements Neighbours {
     const owner = marks.indexOf(sid.charAt(0));
     return sid === "" || owner < 0 || owner >= this.#options.workers || owner === this.#options.worker ? null : owner;
   }
+}
+
+/**
+ * Leaves what a client sends to the process that is given its connection. A process that passes a connection on calls it
+ * in the turn in which that came, before anything is read.
+ *
+ * Why by the name of an internal: a socket goes on reading until the other process has said that it has it, which may be
+ * after the client was answered and has sent the next thing; and `pause` does not stop it.
+ */
+export function stopReading(socket: Socket): void {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  if (typeof handle !== "object" || handle === null) return;
+  const readStop: unknown = Reflect.get(handle, "readStop");
+  if (typeof readStop === "function") Reflect.apply(readStop, handle, []);
 }
 
 /** Goes on with a connection that another worker has given: its server here reads the request as if it had come in here. */

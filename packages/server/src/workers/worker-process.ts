@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { Socket } from "node:net";
 import { z } from "zod";
-import type { Handover } from "./handover.ts";
+import { type Handover, stopReading } from "./handover.ts";
 import { Link, type LinkEvents } from "./link.ts";
 
 /** In the child, the file descriptor of its end of the link. Node's own channel, for sockets, is before it. */
@@ -59,6 +59,7 @@ export class WorkerProcess<Out, In> {
     });
     this.#child.on("message", (message, handle) => {
       if (!(handle instanceof Socket)) return;
+      stopReading(handle);
       const handover = handoverSchema.safeParse(message);
       if (handover.success) events.onHandover(handover.data, handle);
       else handle.destroy();
@@ -93,8 +94,6 @@ export class WorkerProcess<Out, In> {
 
   // Why one at a time: Node's channel does so anyway, and what waits there when a process ends is never closed.
   #giveNext(): void {
-    // Who went away meanwhile needs no worker.
-    while (this.#waiting[0]?.socket.destroyed === true) this.#waiting.shift();
     const [next] = this.#waiting;
     if (next === undefined) return;
     this.#child.send(next.handover, next.socket, {}, () => next.socket.destroy());
