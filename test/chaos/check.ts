@@ -41,7 +41,7 @@ export async function readPostgresLogs(url: string, rooms: readonly string[]) {
 }
 
 /** The whole log of each room. */
-export async function readLogs(store: Store, rooms: readonly string[]): Promise<ReadonlyMap<string, readonly Entry[]>> {
+async function readLogs(store: Store, rooms: readonly string[]): Promise<ReadonlyMap<string, readonly Entry[]>> {
   const logs = new Map<string, readonly Entry[]>();
   for (const room of rooms) {
     const entries: Entry[] = [];

@@ -186,12 +186,16 @@ export async function runSlowReaders(options: SlowReadersOptions): Promise<SlowR
     windowBytes: Number(options.environment["PARLEY_LIMITS_WINDOW_BYTES"] ?? server.config.limits.windowBytes),
     base: memory.base,
     max: memory.max,
-    disconnects: [
-      ...server.child.stdout.matchAll(/"user":"(?!warm-up)[^"]+","reason":"(\w+)","event":"disconnected"/g),
-    ].map(([, reason = ""]) => reason),
+    disconnects: disconnectsIn(server.child.stdout),
     cutAfterSeconds,
     readers: readers.map((reader) => reader.report(load.head)),
   };
+}
+
+/** Reasons of the connections that ended, but for those of the warm-up. */
+function disconnectsIn(log: string): readonly string[] {
+  const lines = log.matchAll(/"user":"(?!warm-up)[^"]+","reason":"(\w+)","event":"disconnected"/g);
+  return [...lines].map(([, reason = ""]) => reason);
 }
 
 /** So that a few senders make the traffic of a busy room. */

@@ -1,9 +1,9 @@
-import { randomInt } from "node:crypto";
 import { type Message, RefusalError } from "@parley/protocol";
 import type { MessagePage, Store } from "../store/store.ts";
 import { eventPacket, messageText, pageOffsetOf, readable } from "./entry-event.ts";
 import type { Feed } from "./feed.ts";
 import { textFrame } from "./frame.ts";
+import { randomNumber } from "./ids.ts";
 import { type Entry, type LogId, logId, roomOf, type Seq } from "./log.ts";
 
 /** A page of messages in their present state, oldest first; `bytes`: of its JSON. */
@@ -36,7 +36,7 @@ export class HistoryPages {
   readonly #reading = new Map<string, Promise<LatestPage>>();
   readonly #known = new WeakMap<Feed, { readonly limit: number; readonly page: LatestPage }>();
   /** Why at random: a client may still remember a page of a node that served it before. */
-  #count = randomInt(pageNumberMin, 2 * pageNumberMin);
+  #count = randomNumber(pageNumberMin, 2 * pageNumberMin);
 
   constructor(store: Store, bytesMax: number) {
     this.#store = store;

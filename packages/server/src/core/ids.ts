@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { v7 } from "uuid";
 
 const randomBytesPerId = 16;
@@ -30,4 +30,9 @@ function nextRandom(): Uint8Array {
 /** 120 random bits, for ids that let their holder in. 20 characters of base64url. */
 export function newSecret(): string {
   return randomBytes(15).toString("base64url");
+}
+
+/** From `min`, below `max`; both are safe integers, less than 2⁴⁸ apart. */
+export function randomNumber(min: number, max: number): number {
+  return randomInt(min, max);
 }
