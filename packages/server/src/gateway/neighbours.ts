@@ -7,8 +7,9 @@ export interface Neighbours {
   readonly mark: string;
   /**
    * Gives a request, with its TCP connection, to the process that made the connection `sid`; nothing is to be answered
-   * here then. False: it is none of another process, or cannot be given now.
+   * here then. False: it is none of another process, or it came before an earlier one was answered.
    */
   giveRequest(sid: string, request: IncomingMessage, response: ServerResponse): boolean;
+  /** False also when too many are being given away. */
   giveUpgrade(sid: string, request: IncomingMessage, wire: Duplex, head: Buffer): boolean;
 }

@@ -2,7 +2,9 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Neighbours } from "../gateway/neighbours.ts";
+import { engineErrors } from "../gateway/handshake.ts";
 import { readBody } from "../gateway/payload.ts";
+import { refuseRequest } from "../gateway/polling.ts";
 
 /** A TCP connection that goes to another worker, and what of it was read: one whole request. */
 export interface Handover {
@@ -53,12 +55,13 @@ export class Handovers implements Neighbours {
       return true;
     }
     // Without its socket the answer waits for an earlier one.
-    if (to === null || response.socket !== socket || this.#underWay >= underWayMax) return false;
+    if (to === null || response.socket !== socket) return false;
     this.#leaving.add(socket);
-    this.#underWay += 1;
     void readBody(request, this.#options.payloadBytesMax).then((body) => {
-      if (body === "too_large") response.writeHead(413, { Connection: "close" }).end();
-      if (typeof body === "string" || socket.destroyed) this.#underWay -= 1;
+      if (body === "too_large") refuseRequest(request, response, 413, engineErrors.badRequest);
+      else if (body === "aborted" || socket.destroyed) return;
+      // Why not before: a body that never ends would hold a place that others wait for.
+      else if (this.#underWay >= underWayMax) refuseRequest(request, response, 503, engineErrors.badRequest);
       else this.#give({ to, bytes: Buffer.concat([headOf(request, body.length), body]) }, socket);
     });
     return true;
@@ -67,13 +70,13 @@ export class Handovers implements Neighbours {
   giveUpgrade(sid: string, request: IncomingMessage, wire: Duplex, head: Buffer): boolean {
     const to = this.#ownerOf(sid);
     if (to === null || !(wire instanceof Socket) || wire.destroyed || this.#underWay >= underWayMax) return false;
-    this.#underWay += 1;
     wire.on("error", () => {});
     this.#give({ to, bytes: Buffer.concat([headOf(request, null), head]) }, wire);
     return true;
   }
 
   #give(handover: Handover, socket: Socket): void {
+    this.#underWay += 1;
     stopReading(socket);
     // Why: else Node's server here would wait for the end of connections that are another process's.
     Reflect.set(socket, "server", null);
