@@ -28,15 +28,19 @@ export class RoomRecord {
   }
 
   page(head: number, messages: readonly { readonly seq: number; readonly text: string }[]): void {
-    if (!this.#pageIsDue) {
-      this.pagesAgain += 1;
-      if (!this.#pageMayRepeat) this.#find(`got a page up to ${head} in the place of what followed ${this.#reached}`);
-    }
+    if (!this.#pageIsDue) this.#pageAgain(head, messages[0]?.seq ?? head + 1);
     this.#pageIsDue = false;
     this.#pageMayRepeat = false;
     for (const { seq, text } of messages) this.#note(seq, text);
-    if (head < (this.#reached ?? 0)) this.#find(`got a page up to ${head} after ${this.#reached}`);
+    // Why also when it lies before: a client puts a page in the place of all that it shows, so what follows must come again.
     this.#reached = head;
+  }
+
+  #pageAgain(head: number, first: number): void {
+    const reached = this.#reached ?? 0;
+    this.pagesAgain += 1;
+    if (!this.#pageMayRepeat) this.#find(`got a page up to ${head} in the place of what followed ${reached}`);
+    if (head > reached && first > reached + 1) this.#find(`got a page from ${first} to ${head} after ${reached}`);
   }
 
   entry(seq: number, text: string): void {
