@@ -8,7 +8,7 @@ import { type Config, ConfigError } from "./config.ts";
 import { systemClock } from "./core/clock.ts";
 import type { NodeStatistics } from "./core/operations.ts";
 import type { Readiness } from "./http/health.ts";
-import { joinSamples, type MetricSamples } from "./http/metrics.ts";
+import { joinSamples, type Metrics, type MetricSamples } from "./http/metrics.ts";
 import { findPublicPort, urlOfPort } from "./http/port.ts";
 import { answerCall } from "./store/remote-service.ts";
 import type { Store } from "./store/store.ts";
@@ -66,6 +66,7 @@ class Primary implements Summary {
   readonly #readings = new Map<number, (samples: MetricSamples | null) => void>();
   #lastReading = 0;
   #draining = false;
+  #own: Metrics | null = null;
   #crew: Crew<ToWorkerMade, FromWorker> | null = null;
 
   constructor(config: Config, options: NodeOptions) {
@@ -74,12 +75,14 @@ class Primary implements Summary {
   }
 
   /** The node of this process. */
-  open(): Promise<OpenNode> {
+  async open(): Promise<OpenNode> {
     const id = randomUUID();
     const own = new WorkersBus((message) => member.take(message));
     const member = this.#hub.join(id, (message) => own.receive(message));
     const bus = this.#config.bus.url.length === 0 ? own : undefined;
-    return openNode(this.#config, this.#options, { id, worker: "primary", bus, summary: this });
+    const open = await openNode(this.#config, this.#options, { id, worker: "primary", bus, summary: this });
+    this.#own = open.metrics;
+    return open;
   }
 
   async startWorkers(store: Store): Promise<void> {
@@ -149,7 +152,9 @@ class Primary implements Summary {
     const id = randomUUID();
     const { link } = process;
     const known: Known = { process, statistics: null };
-    const member = this.#hub.join(id, (message) => void link.offer({ type: "bus", message }));
+    const member = this.#hub.join(id, (message) => {
+      if (!link.offer({ type: "bus", message })) this.#own?.busDropped("unsent");
+    });
     this.#known.set(process, known);
     const { adminSecret, log } = this.#options;
     link.send({ type: "start", id, worker: process.number, config: this.#config, adminSecret });

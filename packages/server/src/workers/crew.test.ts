@@ -1,0 +1,65 @@
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { expect, test } from "vitest";
+import type { ToMember } from "../../../../test/support/crew-member-process.ts";
+import { eventually } from "../../../../test/support/eventually.ts";
+import { repositoryRoot } from "../../../../test/support/process.ts";
+import { isRunning } from "../../../../test/support/workers.ts";
+import { systemClock } from "../core/clock.ts";
+import { Crew } from "./crew.ts";
+import type { WorkerProcess } from "./worker-process.ts";
+
+const program = pathToFileURL(path.join(repositoryRoot, "test/support/crew-member-process.ts"));
+
+/** `first`: what each process is told at its beginning, `last` at its end. */
+function crewOf({ workers = 2, first = "begin", last = 0 }: { workers?: number; first?: ToMember; last?: ToMember }) {
+  const lost: object[] = [];
+  const pids: number[] = [];
+  const crew: Crew<ToMember, "ready"> = new Crew({
+    workers,
+    program,
+    clock: systemClock,
+    seat: (process: WorkerProcess<ToMember, "ready">) => {
+      pids.push(process.pid ?? 0);
+      process.link.send(first);
+      return { onMessage: () => crew.admit(process), leave: () => {} };
+    },
+    dismiss: ({ link }) => link.send(last),
+    onLost: (worker, exit, againInMs) => lost.push({ worker, ...exit, againInMs }),
+  });
+  return { crew, lost, pids, [Symbol.asyncDispose]: () => crew.stop(0) };
+}
+
+test("a worker that ends is replaced, each time after a longer pause, and the others stay", async () => {
+  await using member = crewOf({});
+  const { crew, lost, pids } = member;
+  await crew.start();
+  const [first, second] = crew.ready;
+  for (const againInMs of [100, 200, 400]) {
+    crew.ready.find(({ number }) => number === 0)?.link.send(7);
+    await eventually("the loss", () => lost.length === { 100: 1, 200: 2, 400: 3 }[againInMs] || undefined);
+    expect(lost.at(-1)).toEqual({ worker: 0, code: 7, signal: null, againInMs });
+    expect(crew.ready).toEqual([second]);
+    await eventually("another", () => crew.ready.length === 2 || undefined);
+  }
+  expect(crew.ready).not.toContain(first);
+  await crew.stop(20_000);
+  expect(crew.ready).toEqual([]);
+  expect(pids).toHaveLength(5);
+  expect(pids.filter(isRunning)).toEqual([]);
+}, 60_000);
+
+test("a start that fails says why and leaves no process", async () => {
+  await using failing = crewOf({ first: 3 });
+  await expect(failing.crew.start()).rejects.toThrow(/worker [12] ended before it was ready \(code 3\)/);
+  expect(failing.pids.filter(isRunning)).toEqual([]);
+  expect(failing.lost).toEqual([]);
+});
+
+test("who does not end when told is ended by force", async () => {
+  await using stubborn = crewOf({ last: "ignored" });
+  await stubborn.crew.start();
+  await stubborn.crew.stop(50);
+  expect(stubborn.pids).toHaveLength(2);
+  expect(stubborn.pids.filter(isRunning)).toEqual([]);
+});
