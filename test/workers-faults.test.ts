@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
+import { eventually } from "./support/eventually.ts";
 import { spawnNode } from "./support/process.ts";
 import { type SpawnedServer, spawnServer, tokenFor } from "./support/server.ts";
 import { StockClient, type StockTransport, transportOptions } from "./support/stock-client.ts";
@@ -20,6 +21,21 @@ async function memberOf(server: SpawnedServer, user: string, transport: StockTra
   await client.welcomed(1);
   await client.join(room);
   return client;
+}
+
+/** A user in the room at this worker alone, who does not come back when the connection is lost. */
+async function leaveAt(server: SpawnedServer, worker: number, clients: DisposableStack): Promise<void> {
+  for (;;) {
+    const auth = { token: await tokenFor(server, "leaver") };
+    const client = new StockClient(server.url, { ...transportOptions.websocket, auth, reconnection: false });
+    await client.welcomed(1);
+    if (workerOfConnection(client.socket.io.engine.id) === worker) {
+      clients.use(client);
+      await client.join(room);
+      return;
+    }
+    client.socket.disconnect();
+  }
 }
 
 /** Resolves when it is connected, however long a start takes, or all is over. */
@@ -68,7 +84,7 @@ async function readLog(server: SpawnedServer): Promise<readonly { readonly seq: 
 }
 
 test(
-  "[LOG-1] [FEED-1] [REC-2] a worker is killed under load: nothing acknowledged is lost, its clients go on at the others, and it is replaced",
+  "[LOG-1] [FEED-1] [REC-2] [PRES-1] a worker is killed under load: nothing acknowledged is lost, its clients go on at the others, and it is replaced",
   async () => {
     await using server = await startWorkers();
     await server.api("PUT", `/rooms/${room}`, { access: "public" });
@@ -77,12 +93,13 @@ test(
     for (let index = 0; index < 18; index += 1) {
       members.push(clients.use(await memberOf(server, `user-${index}`, transports[index % 3] ?? "websocket")));
     }
+    const victim = workerOfConnection(members[1]?.socket.io.engine.id);
+    await leaveAt(server, victim, clients);
     const stop = new AbortController();
     const sending = members.slice(0, 6).map((member, index) => sendOn(member, `sender-${index}`, stop.signal));
     const [observer] = members;
     if (observer === undefined) throw new Error("somebody must watch");
     await observer.until("a load", () => observer.textsOf(room).length > 60);
-    const victim = workerOfConnection(members[1]?.socket.io.engine.id);
     const pid = workersOf(server).get(victim) ?? 0;
     process.kill(pid, "SIGKILL");
     await server.child.waitForLine(new RegExp(`"worker":${victim},"pid":(?!${pid}\\b)`), startLimitMs);
@@ -103,6 +120,11 @@ test(
       expect(member.welcomes.slice(1).map(({ recovered }) => recovered)).not.toContain(false);
     }
     expect(members.filter(({ losses }) => losses > 0).length).toBeGreaterThan(0);
+    const present = await eventually("presence without who did not return", async () => {
+      const { users } = Object(await server.api("GET", `/rooms/${room}/presence`));
+      return users.includes("leaver") ? undefined : users;
+    });
+    expect(present.toSorted()).toEqual(members.map((_, index) => `user-${index}`).toSorted());
     expect(server.child.stdout).toMatch(/"event":"worker_lost"/);
     expect((await fetch(`${server.internalUrl}/health/ready`)).status).toBe(200);
   },

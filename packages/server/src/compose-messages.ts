@@ -32,9 +32,7 @@ export type FromWorker<Request = StoreRequest> =
   | { readonly type: "bus"; readonly message: ToHub }
   /** Once a second. */
   | { readonly type: "statistics"; readonly statistics: NodeStatistics }
-  | { readonly type: "measured"; readonly reading: number; readonly samples: MetricSamples }
-  /** A connection that another worker gave has arrived. */
-  | { readonly type: "taken" };
+  | { readonly type: "measured"; readonly reading: number; readonly samples: MetricSamples };
 
 /** As they are made. */
 export type ToWorkerMade = ToWorker<SettledCall>;

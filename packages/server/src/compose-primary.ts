@@ -182,9 +182,6 @@ class Primary implements Summary {
           case "measured":
             this.#readings.get(message.reading)?.(message.samples);
             return;
-          case "taken":
-            process.taken();
-            return;
           default:
             message satisfies never;
         }

@@ -10,6 +10,7 @@ import { createLog } from "./log.ts";
 import { RemoteStore } from "./store/remote.ts";
 import { type Handover, Handovers, takeOver } from "./workers/handover.ts";
 import { Link } from "./workers/link.ts";
+import { takenMessage } from "./workers/worker-process.ts";
 
 type Start = Extract<ToWorker, { type: "start" }>;
 
@@ -77,7 +78,7 @@ class Worker {
   }
 
   onHandover(message: unknown, socket: unknown): void {
-    this.#link.send({ type: "taken" });
+    process.send?.(takenMessage);
     // A connection that its client closed on the way arrives as a message alone.
     if (!(socket instanceof Socket)) return;
     const handover = bytesSchema.safeParse(message);

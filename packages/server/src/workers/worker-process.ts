@@ -6,6 +6,11 @@ import { Link, type LinkEvents } from "./link.ts";
 
 /** In the child, the file descriptor of its end of the link. Node's own channel, for sockets, is before it. */
 export const linkDescriptor = 4;
+/**
+ * What a worker says over Node's channel when it has a connection. Why not over the link: only on the same way it comes
+ * after Node's own word for it, without which the next one would wait in Node's channel.
+ */
+export const takenMessage = "taken";
 /** Connections that wait to be given to one worker. */
 const waitingMax = 1_000;
 
@@ -58,6 +63,7 @@ export class WorkerProcess<Out, In> {
       if (this.#child.pid === undefined) end({ code: null, signal: null });
     });
     this.#child.on("message", (message, handle) => {
+      if (message === takenMessage) this.#taken();
       if (!(handle instanceof Socket)) return;
       stopReading(handle);
       const handover = handoverSchema.safeParse(message);
@@ -86,16 +92,17 @@ export class WorkerProcess<Out, In> {
     if (this.#waiting.length === 1) this.#giveNext();
   }
 
-  /** It has taken the last one given. */
-  taken(): void {
-    this.#waiting.shift();
+  #taken(): void {
+    this.#waiting.shift()?.socket.destroy();
     if (this.#waiting.length > 0) this.#giveNext();
   }
 
-  // Why one at a time: Node's channel does so anyway, and what waits there when a process ends is never closed.
+  // Why one at a time: Node's channel does so anyway, and here is known which are left when the process ends.
   #giveNext(): void {
     const [next] = this.#waiting;
     if (next === undefined) return;
-    this.#child.send(next.handover, next.socket, {}, () => next.socket.destroy());
+    // Why kept open until it is taken: of a process that ends before, Node never closes it, and its client would wait for
+    // an answer until it misses a ping.
+    this.#child.send(next.handover, next.socket, { keepOpen: true }, () => {});
   }
 }
