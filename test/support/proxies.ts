@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import path from "node:path";
 import { eventually } from "./eventually.ts";
+import { findFreePort } from "./free-port.ts";
 import { repositoryRoot, spawnNode, spawnProgram, type TestProcess } from "./process.ts";
 import { createTemporaryFolder } from "./temporary-folder.ts";
 
@@ -18,7 +18,7 @@ export interface RunningProxy extends AsyncDisposable {
 export async function startProxy(kind: ProxyKind, nodeUrls: readonly string[]): Promise<RunningProxy> {
   await using opening = new AsyncDisposableStack();
   const folder = opening.use(await createTemporaryFolder());
-  const port = await freePort();
+  const port = await findFreePort();
   const printed = await printConfiguration(kind, nodeUrls, `127.0.0.1:${port}`);
   const child = opening.use(await starters[kind](folder.path, printed));
   const url = `http://127.0.0.1:${port}`;
@@ -60,13 +60,4 @@ async function printConfiguration(kind: ProxyKind, nodeUrls: readonly string[], 
 function command(name: string): string {
   const system = `/usr/sbin/${name}`;
   return existsSync(system) ? system : name;
-}
-
-/** A port that nobody listens on at the moment, for programs that cannot choose one themselves. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
