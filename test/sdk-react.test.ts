@@ -24,7 +24,7 @@ async function buildPage(): Promise<string> {
   await writeFile(configFile, `export default ${JSON.stringify(config)}`);
   await using build = await spawnNode([vite, "build", "--config", configFile]);
   expect(await build.waitForExit(60_000)).toEqual({ code: 0, signal: null });
-  return readFile(path.join(folder.path, "dist/page.js"), "utf8");
+  return await readFile(path.join(folder.path, "dist/page.js"), "utf8");
 }
 
 test("a page of React hooks follows a room, shares it, and leaves it with its last component", async () => {

@@ -28,7 +28,7 @@ async function bundle(external: readonly string[]): Promise<string> {
   await writeFile(configFile, `export default ${JSON.stringify(config)}`);
   await using build = await spawnNode([vite, "build", "--config", configFile]);
   expect(await build.waitForExit(60_000)).toEqual({ code: 0, signal: null });
-  return readFile(path.join(folder.path, "dist/sdk.js"), "utf8");
+  return await readFile(path.join(folder.path, "dist/sdk.js"), "utf8");
 }
 
 test("the SDK is small in a browser, and brings no schema library", async () => {

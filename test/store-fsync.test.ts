@@ -41,7 +41,7 @@ async function traceServer(folder: string, synchronous: "FULL" | "OFF"): Promise
   await sendLines(Number(port));
   server.writeInput("quit\n");
   await server.waitForExit();
-  return readFile(traceFile, "utf8");
+  return await readFile(traceFile, "utf8");
 }
 
 describe("what leaves, and what is on disk by then", { timeout: 120_000 }, () => {

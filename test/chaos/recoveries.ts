@@ -49,7 +49,7 @@ export async function runRecoveries(options: RecoveriesOptions): Promise<Recover
   const run = new Run(cluster, options, resources);
   await run.gather();
   for (let kill = 1; kill <= options.kills; kill += 1) await run.kill(kill);
-  return run.end();
+  return await run.end();
 }
 
 class Run {
