@@ -57,6 +57,23 @@ describe.each(ways)("over $transports", ({ transports }) => {
     await expect.poll(() => server.gateway.connectionCount).toBe(0);
   });
 
+  test("[WIRE-1] what a server writes just before it closes is there before the client comes back", async () => {
+    await using server = await startEchoServer();
+    using client = await startClient(server.url, transports);
+    await upgraded(client, transports);
+    // The server has left polling behind, too.
+    await client.socket.emitWithAck("ask");
+    const seen: string[] = [];
+    client.socket.on("last words", () => seen.push("last words"));
+    client.socket.on("disconnect", () => seen.push("disconnect"));
+    const [here] = server.main.clients;
+    const back = nextEvent(client.socket, "connect");
+    here?.emit("last words");
+    here?.connection.close("kicked");
+    await back;
+    expect(seen).toEqual(["last words", "disconnect"]);
+  });
+
   test("[WIRE-1] binary goes both ways, in events and in acknowledgements", async () => {
     await using server = await startEchoServer();
     using client = await startClient(server.url, transports);

@@ -339,7 +339,23 @@ describe("close", () => {
     const [client] = server.main.clients;
     client?.disconnect("kicked");
     client?.connection.close("kicked");
-    expect((await polling.get()).body).toBe("41\u001e1");
+    expect((await polling.get()).body).toBe("41");
+    expect((await polling.get()).body).toBe("1");
+    expect((await polling.get()).status).toBe(400);
+  });
+
+  test("[WIRE-1] so it does when the client's GET was waiting", async () => {
+    await using server = await startEchoServer();
+    const polling = await RawPolling.start(server.port);
+    await polling.join();
+    const arrived = once(server.http, "request");
+    const waiting = polling.get();
+    await arrived;
+    const [client] = server.main.clients;
+    client?.emit("last words");
+    client?.connection.close("kicked");
+    expect((await waiting).body).toBe('42["last words"]');
+    expect((await polling.get()).body).toBe("1");
     expect((await polling.get()).status).toBe(400);
   });
 

@@ -140,7 +140,11 @@ export class PostgresServer implements AsyncDisposable {
     const file = path.join(this.#data, "postmaster.pid");
     if (!existsSync(file)) return;
     const [, segment] = /^ *\d+ +(\d+)$/m.exec(readFileSync(file, "utf8")) ?? [];
-    if (segment !== undefined) await run("ipcrm", ["-m", segment]);
+    if (segment === undefined) return;
+    await run("ipcrm", ["-m", segment]).catch((error: unknown) => {
+      // The server's own processes were quicker.
+      if (!String(error).includes("invalid id")) throw error;
+    });
   }
 
   get #data(): string {

@@ -217,8 +217,13 @@ export class Feeds {
   #take(log: LogId, epoch: Epoch, head: Seq, give: (feed: Feed) => void): void {
     const feed = this.#feeds.get(log);
     if (feed !== undefined) return give(feed);
-    if (this.#opening.has(log)) this.#announcedWhileOpening.set(log, { epoch, head });
-    else this.#events.onUnfollowed(log, epoch, head);
+    if (!this.#opening.has(log)) {
+      this.#events.onUnfollowed(log, epoch, head);
+      return;
+    }
+    const known = this.#announcedWhileOpening.get(log);
+    // Why: hints of several nodes come in any order.
+    if (known?.epoch !== epoch || known.head < head) this.#announcedWhileOpening.set(log, { epoch, head });
   }
 
   #resume(subscriber: Subscriber): void {

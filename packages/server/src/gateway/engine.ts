@@ -19,7 +19,7 @@ import { TimerWheel, type WheelItem } from "./heartbeat.ts";
 import type { Log } from "./namespace.ts";
 import type { Neighbours } from "./neighbours.ts";
 import { encodePayload } from "./payload.ts";
-import { type PollingShared, PollingTransport, refuseRequest, respond } from "./polling.ts";
+import { closeFrame, type PollingShared, PollingTransport, refuseRequest, respond } from "./polling.ts";
 import type { GatewaySettings } from "./settings.ts";
 import type { Transport } from "./transport.ts";
 import { UpgradeProbe } from "./upgrade.ts";
@@ -48,7 +48,7 @@ export class Engine<Scope> {
   readonly #shared: EngineShared;
   readonly #polling: PollingShared;
   readonly #upgradeTicks: number;
-  /** What clients of closed polling connections have not fetched yet, by the connection's id. */
+  /** Closed polling connections whose clients have yet to fetch the rest, by the connection's id. */
   readonly #lingering = new Map<string, Lingering>();
   readonly #connections = new Map<string, EngineConnection>();
   readonly #detachments = new Set<() => void>();
@@ -78,8 +78,8 @@ export class Engine<Scope> {
     this.#polling = {
       clock,
       payloadBytesMax: settings.payloadBytesMax,
-      linger: (sid, frames) => {
-        const lingering = new Lingering(frames, () => this.#lingering.delete(sid));
+      linger: (sid, unfetched) => {
+        const lingering = new Lingering(unfetched, () => this.#lingering.delete(sid));
         this.#lingering.set(sid, lingering);
         wheel.schedule(lingering, wheel.now() + lingerTicks);
       },
@@ -180,9 +180,14 @@ export class Engine<Scope> {
       refuseRequest(request, response, this.#open && this.#held === null ? 400 : 503, engineErrors.unknownSid);
       return;
     }
-    this.#lingering.delete(sid);
-    this.#shared.wheel.remove(lingering);
-    respond(request, response, "text/plain; charset=UTF-8", encodePayload(lingering.frames));
+    const { unfetched } = lingering;
+    lingering.unfetched = [];
+    if (unfetched.length === 0) {
+      this.#lingering.delete(sid);
+      this.#shared.wheel.remove(lingering);
+    }
+    const frames = unfetched.length > 0 ? unfetched : [closeFrame];
+    respond(request, response, "text/plain; charset=UTF-8", encodePayload(frames));
   }
 
   #welcomePolling(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
@@ -245,16 +250,16 @@ export class Engine<Scope> {
   }
 }
 
-/** The last words of a closed polling connection. */
+/** The last words of a closed polling connection, and then that it was closed. */
 class Lingering implements WheelItem {
   wheelSlot = -1;
   wheelIndex = 0;
   dueTick = 0;
-  readonly frames: readonly Buffer[];
+  unfetched: readonly Buffer[];
   readonly #forget: () => void;
 
-  constructor(frames: readonly Buffer[], forget: () => void) {
-    this.frames = frames;
+  constructor(unfetched: readonly Buffer[], forget: () => void) {
+    this.unfetched = unfetched;
     this.#forget = forget;
   }
 

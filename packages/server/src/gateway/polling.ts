@@ -5,15 +5,15 @@ import { corsHeaders, type EngineError, engineErrors } from "./handshake.ts";
 import { decodePayload, encodePayload, readBody } from "./payload.ts";
 import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
 
-const closeFrame = textFrame("1");
+export const closeFrame = textFrame("1");
 const noopFrame = textFrame("6");
 
 /** What all polling connections of an engine share. */
 export interface PollingShared {
   readonly clock: Clock;
   readonly payloadBytesMax: number;
-  /** A connection was closed with something that its client has not fetched. */
-  linger(sid: string, frames: readonly Buffer[]): void;
+  /** A connection was closed, and its client has yet to fetch these frames, if any, and then that it was. */
+  linger(sid: string, unfetched: readonly Buffer[]): void;
 }
 
 /**
@@ -76,13 +76,20 @@ export class PollingTransport implements Transport {
     this.#owner = null;
     this.#cancelProbe?.();
     this.#post?.destroy();
-    if (this.#closedByClient) {
-      this.#answer([noopFrame]);
-    } else if (this.#poll !== null) {
-      this.#answer([...this.#takeUnfetched(), closeFrame]);
-    } else if (how === "orderly" && this.#unfetched.length > 0) {
-      this.#shared.linger(this.#sid, [...this.#takeUnfetched(), closeFrame]);
-    }
+    if (this.#closedByClient) this.#answer([noopFrame]);
+    else if (this.#unfetched.length === 0) this.#answer([closeFrame]);
+    else this.#endUnfetched(how);
+  }
+
+  /**
+   * Why a response of its own for the close: the stock client keeps what comes before a close in one response until it
+   * is connected again; the positions that it presents then lack it, so that it would get the same twice.
+   */
+  #endUnfetched(how: Ending): void {
+    const isPolled = this.#poll !== null;
+    const frames = this.#takeUnfetched();
+    if (isPolled) this.#answer(frames);
+    if (how === "orderly") this.#shared.linger(this.#sid, isPolled ? [] : frames);
   }
 
   /** Begins to try an upgrade. False: one is being tried. */

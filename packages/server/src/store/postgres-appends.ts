@@ -38,9 +38,7 @@ export class Appends {
       const generation = textOf(row["generation"]);
       const heads = readHeads(row);
       const last = heads.at(-1);
-      // The last part is the cluster's.
-      const [own = ""] = generation.split(".");
-      if (last !== undefined) this.#connections.witness(last.log, last.life, last.head, own);
+      if (last !== undefined) this.#connections.witness(last.log, last.life, last.head, generation);
       const epochs = new Map(heads.map(({ log, life }) => [log, epochOf(life, generation)]));
       const results = journalResults.parse(JSON.parse(textOf(row["results"])));
       return batch.appends.map(({ log, id, at }, index): AppendResult => {

@@ -32,7 +32,7 @@ export class Connections {
     this.#pool.on("connect", (client) => client.on("error", () => undefined));
   }
 
-  /** This node committed: what the database must not fall behind. `generation`: the store's own. */
+  /** This node committed: what the database must not fall behind. `generation`: the store's and the cluster's. */
   witness(log: LogId, life: number, head: Seq, generation: string): void {
     const { generations = new Set<string>() } = this.#witness ?? {};
     const isKnown = generations.has(generation);

@@ -20,7 +20,7 @@ export interface Session {
   control(command: "BEGIN" | "COMMIT" | "ROLLBACK"): Promise<string>;
 }
 
-/** Where a log stood after this node's last commit, and the generations of the store that this node has committed in. */
+/** Where a log stood after this node's last commit, and the generations, the store's and the cluster's, that this node has committed in. */
 export interface Witness {
   readonly log: LogId;
   readonly life: number;
@@ -89,13 +89,14 @@ async function clusterOf(client: ClientBase): Promise<string> {
 
 /**
  * A log that lost entries which this node committed: the database was set back, on the same timeline. Then its epochs
- * must change before anyone reads. A generation that this node has not committed in was begun for that reason already.
+ * must change before anyone reads. A generation or timeline that this node has not committed in has other epochs already:
+ * clients that have begun there must not be told to start over twice.
  */
 async function renewIfFallenBack(session: Session, { log, life, head, generations }: Witness): Promise<void> {
   const [row] = await session.rows(statements.witnessed, [log]);
   if (row === undefined || integerOf(row["life"]) !== life || integerOf(row["head"]) >= head) return;
   const generation = textOf(row["generation"]);
-  if (generations.has(generation)) await session.rows(statements.renew, [newGeneration(), generation]);
+  if (generations.has(`${generation}.${session.cluster}`)) await session.rows(statements.renew, [newGeneration(), generation]);
 }
 
 export function newGeneration(): string {
