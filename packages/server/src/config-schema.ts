@@ -161,7 +161,10 @@ const authSection = z.strictObject({
     milliseconds(5_000),
     "Time for the app's own `authenticate` function, and for fetching the JWKS.",
   ),
-  verifiedTokensMax: setting(count(10_000, 1_000_000), "Verified tokens remembered, for storms of reconnects."),
+  verifiedTokensMax: setting(
+    count(100_000, 1_000_000),
+    "Verified tokens remembered for some minutes, the newest half of so many at least, for storms of reconnects.",
+  ),
 });
 
 const apiSection = z.strictObject({

@@ -100,6 +100,9 @@ function readDates(auth: Config["auth"], claims: object, nowSeconds: number): Da
   return { ok: true, expiresAt, issuedAt: Math.floor(issued ?? 0) };
 }
 
+/** Most users' roles: one list for all of them. */
+const noRoles: readonly string[] = [];
+
 function readRoles(names: readonly string[], claims: object): readonly string[] | undefined {
   const roles = new Set<string>();
   for (const name of names) {
@@ -109,7 +112,7 @@ function readRoles(names: readonly string[], claims: object): readonly string[] 
     if (!parsed.success) return undefined;
     for (const role of parsed.data) roles.add(role);
   }
-  return [...roles];
+  return roles.size === 0 ? noRoles : [...roles];
 }
 
 /** `name` as a whole first (names such as `https://app.example/roles` have dots), then as a path into objects. */

@@ -33,6 +33,10 @@ function seconds(): number {
   return clock.now() / 1_000;
 }
 
+function userOf(result: Awaited<ReturnType<typeof verify>>): unknown {
+  return result.ok ? result.user : result;
+}
+
 function verify(token: unknown, auth: AuthOverrides = {}) {
   return createTokenVerifier(authConfig(auth), clock).verify(token);
 }
@@ -269,16 +273,26 @@ describe("[ACC-2] an expired token", () => {
 });
 
 test("verified tokens are remembered, a bounded number of them", async () => {
-  const verifier = createTokenVerifier(authConfig({ verifiedTokensMax: 2 }), clock);
-  const tokens = ["a", "b", "c"].map((sub) => forge({ sub, exp: seconds() + 60 }));
-  const verifyInTurn = async (inTurn: readonly string[]) => {
-    const results = [];
-    for (const token of inTurn) results.push(await verifier.verify(token));
-    return results;
+  const verifier = createTokenVerifier(authConfig({ verifiedTokensMax: 4 }), clock);
+  const tokens = ["a", "b", "c", "d", "e"].map((sub) => forge({ sub, exp: seconds() + 60 }));
+  const usersInTurn = async (inTurn: readonly string[]) => {
+    const users = [];
+    for (const token of inTurn) users.push(userOf(await verifier.verify(token)));
+    return users;
   };
-  const first = await verifyInTurn(tokens);
-  // The newest first, so that the oldest is the one that is verified anew.
-  const second = (await verifyInTurn(tokens.toReversed())).toReversed();
+  const first = await usersInTurn(tokens);
+  // The newest first, so that the oldest are the ones that are verified anew.
+  const second = (await usersInTurn(tokens.toReversed())).toReversed();
   expect(second).toEqual(first);
-  expect(second.map((result, index) => result === first[index])).toEqual([false, true, true]);
+  expect(second.map((user, index) => user === first[index])).toEqual([false, false, true, true, true]);
+});
+
+test("a remembered token is verified anew after five minutes at the latest", async () => {
+  const verifier = createTokenVerifier(authConfig(), clock);
+  const token = forge({ sub: "a", exp: seconds() + 3_600 });
+  const first = userOf(await verifier.verify(token));
+  await clock.advance(149_000);
+  expect(userOf(await verifier.verify(token))).toBe(first);
+  await clock.advance(151_000);
+  expect(userOf(await verifier.verify(token))).not.toBe(first);
 });
