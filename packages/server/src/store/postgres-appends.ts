@@ -1,19 +1,15 @@
 import { hash, randomInt } from "node:crypto";
-import { z } from "zod";
 import type { Millis } from "../core/log.ts";
 import { batchKey, isStorable } from "./append-check.ts";
 import { bodyDigest } from "./client-ids.ts";
+import { arrange, readResults, writeRefused } from "./postgres-batch.ts";
 import type { Connections } from "./postgres-connections.ts";
 import { failureOf, portError } from "./postgres-errors.ts";
 import { readHeads } from "./postgres-journal.ts";
 import { batchBegunSchema, type Effects, type Judged, noEffects, planEffects } from "./postgres-plan.ts";
-import { epochOf, type Session, type Statement } from "./postgres-session.ts";
+import type { Session, Statement } from "./postgres-session.ts";
 import { type Row, textOf } from "./rows.ts";
 import { type Append, type AppendBatch, type AppendResult, StoreUnavailable } from "./store.ts";
-
-const refusalCodes = z.enum(["conflict", "not_found", "forbidden", "bad_request"]);
-/** A new entry's `seq`; `seq`, id, time and life of a repeat's first commit; or the code of a refusal. */
-const journalResults = z.array(z.union([z.int(), z.tuple([z.int(), z.string(), z.int(), z.int()]), refusalCodes]));
 
 /** Lost races are run again so often. */
 const triesMax = 5;
@@ -31,7 +27,8 @@ export class Appends {
   /** Errors: as the port says. */
   append(batch: AppendBatch): Promise<readonly AppendResult[]> {
     return this.#connections.append(async (session) => {
-      const row = await this.#commit(session, batch);
+      const judged = batch.appends.map(judge);
+      const row = await this.#commit(session, batch, judged);
       if (textOf(row["batch_key"]) !== batchKey(batch)) {
         throw new Error(`node ${batch.node} gives number ${batch.n} to a second batch`);
       }
@@ -39,23 +36,13 @@ export class Appends {
       const heads = readHeads(row);
       const last = heads.at(-1);
       if (last !== undefined) this.#connections.witness(last.log, last.life, last.head, generation);
-      const epochs = new Map(heads.map(({ log, life }) => [log, epochOf(life, generation)]));
-      const results = journalResults.parse(JSON.parse(textOf(row["results"])));
-      return batch.appends.map(({ log, id, at }, index): AppendResult => {
-        const result = results[index] ?? "bad_request";
-        if (typeof result === "string") return { ok: false, code: result };
-        if (typeof result === "number") {
-          return { ok: true, seq: result, id, at, epoch: epochs.get(log) ?? "", repeat: false };
-        }
-        const [seq, firstId, firstAt, life] = result;
-        return { ok: true, seq, id: firstId, at: firstAt, epoch: epochOf(life, generation), repeat: true };
-      });
+      return readResults(judged, heads, generation, row);
     });
   }
 
   /** The batch's journal row. What the database refuses for its data is found and refused alone. */
-  async #commit(session: Session, batch: AppendBatch): Promise<Row> {
-    let judged = batch.appends.map(judge);
+  async #commit(session: Session, batch: AppendBatch, unrefused: readonly Judged[]): Promise<Row> {
+    let judged = unrefused;
     for (let tries = 1; ; tries += 1) {
       try {
         return await this.#run(session, batch, judged, "COMMIT");
@@ -124,8 +111,7 @@ export class Appends {
     judged: readonly Judged[],
     { changed, emptied, members }: Effects,
   ): Promise<readonly Row[]> {
-    const kept = <Value>(read: (append: Append) => Value, refused: Value): Value[] =>
-      judged.map(({ append, refusal }) => (refusal === "bad_request" ? refused : read(append)));
+    const { logs, rows } = arrange(judged);
     return session.rows(statements.appendBatch, [
       batch.node,
       batch.n,
@@ -133,18 +119,20 @@ export class Appends {
       batchKey(batch),
       session.cluster,
       newSeed(),
-      namesOf(judged),
-      kept((append): string => append.log, ""),
-      kept(({ id }) => id, ""),
-      kept(({ type }) => type, ""),
-      kept(({ actor }) => actor, ""),
-      kept(({ at }) => at, 0),
-      kept(({ v }) => v, 0),
-      kept(({ clientId }) => clientId, null),
-      judged.map(({ digest, refusal }) => (refusal === null ? digest : null)),
-      judged.map(({ append: { type, data }, digest }) => (digest === null ? "" : bodyDigest(type, data))),
-      kept(({ data }) => data, ""),
-      judged.map(({ refusal }) => refusal),
+      writeRefused(judged),
+      logs.map(({ log }) => log),
+      logs.map(({ rows: count }) => count),
+      rows.map(({ log }) => log),
+      rows.map(({ rank }) => rank),
+      rows.map(({ append: { id } }) => id),
+      rows.map(({ append: { type } }) => type),
+      rows.map(({ append: { actor } }) => actor),
+      rows.map(({ append: { at } }) => at),
+      rows.map(({ append: { v } }) => v),
+      rows.map(({ append: { clientId } }) => clientId),
+      rows.map(({ digest }) => digest),
+      rows.map(({ append: { type, data }, digest }) => (digest === null ? "" : bodyDigest(type, data))),
+      rows.map(({ append: { data } }) => data),
       changed.map(({ log }) => log),
       changed.map(({ life }) => life),
       changed.map(({ seq }) => seq),
@@ -208,6 +196,6 @@ const statements = {
   beginBatch: { name: "begin_batch", text: "SELECT begin_batch($1, $2, $3, $4, $5, $6, $7) AS begun" },
   appendBatch: {
     name: "append_batch",
-    text: `SELECT generation, batch_key, heads, results FROM append_batch(${Array.from({ length: 29 }, (_, index) => `$${index + 1}`).join(", ")})`,
+    text: `SELECT generation, batch_key, heads, refused, known FROM append_batch(${Array.from({ length: 31 }, (_, index) => `$${index + 1}`).join(", ")})`,
   },
 } as const satisfies Record<string, Statement>;
