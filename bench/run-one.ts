@@ -8,6 +8,7 @@ import { allowOpenFiles } from "./machine/pin.ts";
 import type { RunReport } from "./run-report.ts";
 import { serverKind } from "./servers/all.ts";
 import type { ServerKind } from "./servers/server.ts";
+import { tokensOf } from "./token.ts";
 import { workloadsCalled } from "./workloads/all.ts";
 import type { Workload } from "./workloads/workload.ts";
 
@@ -51,7 +52,7 @@ async function measured(chosen: Workload, peer: ServerKind): Promise<RunReport> 
   const { name, nodes, raiseRateLimits } = chosen;
   const secret = randomBytes(32).toString("hex");
   await using server = await peer.start({ cores, secret, directory, raiseRateLimits, nodes });
-  const figures = await chosen.run({ kind: peer, server, secret, scale });
+  const figures = await chosen.run({ kind: peer, server, secret, tokenOf: tokensOf(secret), scale });
   const { command, versions, settings } = server;
   return {
     workload: name,

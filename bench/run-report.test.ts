@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { median, readable, type RunReport, summarize, table } from "./run-report.ts";
-import type { Refusal } from "./rules.ts";
+import type { Refusal } from "../packages/server/src/load/rules.ts";
 
 function report(server: string, value: number, refused = false): RunReport {
   const refusals: Refusal[] = refused ? [{ code: "too_long", detail: "20 s" }] : [];

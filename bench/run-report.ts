@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { refusalCodes } from "./rules.ts";
+import { refusalCodes } from "../packages/server/src/load/rules.ts";
 
 export const refusalsSchema = z.array(z.object({ code: z.enum(refusalCodes), detail: z.string() })).readonly();
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { chart, type Panel } from "./chart.ts";
 import { generatorCore, pinned } from "./machine/pin.ts";
-import { isAccident, isWrong } from "./rules.ts";
+import { isAccident, isWrong } from "../packages/server/src/load/rules.ts";
 import { type Row, type RunReport, runReportSchema, summarize, table } from "./run-report.ts";
 import { serverKind } from "./servers/all.ts";
 import { workloadsCalled } from "./workloads/all.ts";

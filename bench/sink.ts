@@ -3,7 +3,7 @@
 // usage: node bench/sink.ts; prints {"ready":true,"port":…,"pid":…}
 import { createHash } from "node:crypto";
 import { createServer, type Socket } from "node:net";
-import { markerText } from "./generator/marker.ts";
+import { markerText } from "../packages/server/src/load/marker.ts";
 
 const framesPerBlock = 200;
 

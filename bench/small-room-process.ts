@@ -2,12 +2,13 @@
 // usage: forked with a PLAN (JSON); sends "joined", waits for a message, sends {"p50Ms":…,"p99Ms":…,"refusals":[…]}
 import { once } from "node:events";
 import { z } from "zod";
-import { gather } from "./generator/crowd.ts";
-import { openLoop } from "./generator/load.ts";
-import { Traffic } from "./generator/traffic.ts";
+import { gather } from "../packages/server/src/load/crowd.ts";
+import { openLoop } from "../packages/server/src/load/loops.ts";
+import { observe } from "../packages/server/src/load/observe.ts";
+import { Traffic } from "../packages/server/src/load/traffic.ts";
+import { tokensOf } from "./token.ts";
 import { Meter } from "./machine/meter.ts";
-import { reasonsToRefuse } from "./rules.ts";
-import { observe } from "./workloads/workload.ts";
+import { reasonsToRefuse } from "../packages/server/src/load/rules.ts";
 
 const planSchema = z.object({
   host: z.string(),
@@ -29,7 +30,7 @@ const room = traffic.addRoom(plan.room);
 const { host, port, secret } = plan;
 const memberships = Array.from({ length: plan.members }, () => [room]);
 using crowd = await gather(
-  { traffic, nodes: [{ host, port }], secret, arrival: "websocket", atOnce: plan.members },
+  { traffic, nodes: [{ host, port }], tokenOf: tokensOf(secret), arrival: "websocket", atOnce: plan.members },
   memberships,
   90_000,
 );

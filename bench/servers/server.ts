@@ -1,4 +1,4 @@
-import type { ComingBack } from "../generator/past.ts";
+import type { ComingBack } from "../../packages/server/src/load/past.ts";
 import type { Cores } from "../machine/pin.ts";
 import type { CommitTimes } from "./metrics.ts";
 import type { LoopDelay, Memory } from "./process.ts";

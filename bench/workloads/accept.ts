@@ -1,19 +1,11 @@
-import type { Arrival } from "../generator/client.ts";
-import { gather } from "../generator/crowd.ts";
-import { Traffic } from "../generator/traffic.ts";
+import type { Arrival } from "../../packages/server/src/load/client.ts";
+import { gather } from "../../packages/server/src/load/crowd.ts";
+import { observe } from "../../packages/server/src/load/observe.ts";
+import { Traffic } from "../../packages/server/src/load/traffic.ts";
 import { Meter } from "../machine/meter.ts";
-import { reasonsToRefuse } from "../rules.ts";
+import { reasonsToRefuse } from "../../packages/server/src/load/rules.ts";
 import { fanOutServers } from "./fan-out.ts";
-import {
-  explain,
-  type Figure,
-  figures,
-  observe,
-  roomNames,
-  type RunContext,
-  type Scale,
-  type Workload,
-} from "./workload.ts";
+import { explain, type Figure, figures, roomNames, type RunContext, type Scale, type Workload } from "./workload.ts";
 
 const membersPerRoom = 10;
 const timeoutMs = 120_000;
@@ -47,7 +39,7 @@ function acceptWorkload(name: string, arrival: Arrival, servers: readonly string
   };
 }
 
-async function run({ kind, server, secret, scale }: RunContext, arrival: Arrival): Promise<readonly Figure[]> {
+async function run({ kind, server, tokenOf, scale }: RunContext, arrival: Arrival): Promise<readonly Figure[]> {
   const names = roomNames("accept", connections(scale) / membersPerRoom);
   await server.makeRooms(names);
   const traffic = new Traffic(kind.sequenced);
@@ -59,7 +51,7 @@ async function run({ kind, server, secret, scale }: RunContext, arrival: Arrival
   const meter = new Meter(server.pid);
   meter.begin();
   // More at once than a server works on in a turn; fewer than a listening socket's queue may hold.
-  using crowd = await gather({ traffic, nodes: server.nodes, secret, arrival, atOnce: 256 }, memberships);
+  using crowd = await gather({ traffic, nodes: server.nodes, tokenOf, arrival, atOnce: 256 }, memberships);
   meter.end();
   const times = {
     plannedMs: timeoutMs,

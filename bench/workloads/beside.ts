@@ -1,5 +1,5 @@
-import { openLoop } from "../generator/load.ts";
-import type { Refusal } from "../rules.ts";
+import { openLoop } from "../../packages/server/src/load/loops.ts";
+import type { Refusal } from "../../packages/server/src/load/rules.ts";
 import { type PhaseResult, plans, runPhase } from "./phase.ts";
 import { refusalsOf, SmallRoom, type SmallRoomResult } from "./small-room.ts";
 import { type Figure, figures, roomNames, type RunContext, type Scale, type Workload } from "./workload.ts";

@@ -1,17 +1,17 @@
 import { setTimeout as wait } from "node:timers/promises";
-import type { Client } from "../generator/client.ts";
-import { gather } from "../generator/crowd.ts";
-import { openLoop } from "../generator/load.ts";
-import { count, nowMicros, Traffic } from "../generator/traffic.ts";
+import type { Client } from "../../packages/server/src/load/client.ts";
+import { gather } from "../../packages/server/src/load/crowd.ts";
+import { openLoop } from "../../packages/server/src/load/loops.ts";
+import { observe } from "../../packages/server/src/load/observe.ts";
+import { count, nowMicros, Traffic } from "../../packages/server/src/load/traffic.ts";
 import { Meter } from "../machine/meter.ts";
-import { type Observation, reasonsToRefuse } from "../rules.ts";
+import { type Observation, reasonsToRefuse } from "../../packages/server/src/load/rules.ts";
 import type { RunningServer } from "../servers/server.ts";
 import {
   explain,
   type Figure,
   figures,
   milliseconds,
-  observe,
   roomNames,
   type RunContext,
   type Scale,
@@ -49,14 +49,14 @@ export const drops: Workload = {
   run,
 };
 
-async function run({ kind, server, secret, scale }: RunContext): Promise<readonly Figure[]> {
+async function run({ kind, server, tokenOf, scale }: RunContext): Promise<readonly Figure[]> {
   const { members, rate, measureMs } = sizes[scale];
   const names = roomNames("drops", 1);
   await server.makeRooms(names);
   const traffic = new Traffic(kind.sequenced);
   const [room] = names.map((name) => traffic.addRoom(name));
   if (room === undefined) throw new Error("there is no room");
-  const gathering = { traffic, nodes: server.nodes, secret, arrival: "websocket", atOnce: 32 } as const;
+  const gathering = { traffic, nodes: server.nodes, tokenOf, arrival: "websocket", atOnce: 32 } as const;
   using crowd = await gather(
     { ...gathering, comingBack: kind.comesBack },
     Array.from({ length: members }, () => [room]),

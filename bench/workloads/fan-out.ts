@@ -1,4 +1,4 @@
-import { closedLoop } from "../generator/load.ts";
+import { closedLoop } from "../../packages/server/src/load/loops.ts";
 import { type PhasePlan, type PhaseResult, plans, runPhase } from "./phase.ts";
 import {
   type Figure,

@@ -1,11 +1,12 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { gather } from "../generator/crowd.ts";
-import { closedLoop } from "../generator/load.ts";
-import { nowMicros, Traffic } from "../generator/traffic.ts";
+import { gather } from "../../packages/server/src/load/crowd.ts";
+import { closedLoop } from "../../packages/server/src/load/loops.ts";
+import { observe } from "../../packages/server/src/load/observe.ts";
+import { nowMicros, Traffic } from "../../packages/server/src/load/traffic.ts";
 import { Meter } from "../machine/meter.ts";
-import { reasonsToRefuse } from "../rules.ts";
+import { reasonsToRefuse } from "../../packages/server/src/load/rules.ts";
 import { plans } from "./phase.ts";
-import { type Figure, figures, observe, roomNames, type RunContext, type Workload } from "./workload.ts";
+import { type Figure, figures, roomNames, type RunContext, type Workload } from "./workload.ts";
 
 /** What the generator itself can take and send: figures of servers near these are the generator's, not the server's. */
 export const generatorMaximum: Workload = {
@@ -25,13 +26,13 @@ export const generatorMaximum: Workload = {
 };
 
 async function receive(context: RunContext, mode: "coalesced" | "single", metric: string): Promise<readonly Figure[]> {
-  const { server, secret, scale } = context;
+  const { server, tokenOf, scale } = context;
   const members = scale === "full" ? 1_000 : 100;
   const measureMs = scale === "full" ? 3_000 : 500;
   const traffic = new Traffic(true);
   const room = traffic.addRoom("room-00000");
   using crowd = await gather(
-    { traffic, nodes: server.nodes, secret, arrival: "websocket", atOnce: 32 },
+    { traffic, nodes: server.nodes, tokenOf, arrival: "websocket", atOnce: 32 },
     Array.from({ length: members }, () => [room]),
   );
   const [controller] = crowd.clients;
@@ -71,11 +72,11 @@ function sentBySink(reply: unknown): number {
 }
 
 async function send(context: RunContext): Promise<readonly Figure[]> {
-  const { server, secret, scale } = context;
+  const { server, tokenOf, scale } = context;
   const traffic = new Traffic(true);
   const rooms = roomNames("sends", 100).map((name) => traffic.addRoom(name));
   using crowd = await gather(
-    { traffic, nodes: server.nodes, secret, arrival: "websocket", atOnce: 32 },
+    { traffic, nodes: server.nodes, tokenOf, arrival: "websocket", atOnce: 32 },
     rooms.map(() => []),
   );
   const lanes = rooms.flatMap((room, index) => {

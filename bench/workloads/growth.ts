@@ -1,5 +1,5 @@
-import type { Traffic } from "../generator/traffic.ts";
-import { closedLoop, openLoop } from "../generator/load.ts";
+import type { Traffic } from "../../packages/server/src/load/traffic.ts";
+import { closedLoop, openLoop } from "../../packages/server/src/load/loops.ts";
 import { type PhasePlan, type PhaseResult, plans, runPhase } from "./phase.ts";
 import {
   type Figure,

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { type LoadPlan, openLoop } from "../generator/load.ts";
+import { type LoadPlan, openLoop } from "../../packages/server/src/load/loops.ts";
 import { loadOf, sampleLoad } from "../machine/load.ts";
-import { limits, type Refusal } from "../rules.ts";
+import { limits, type Refusal } from "../../packages/server/src/load/rules.ts";
 import { type PhaseResult, runPhase } from "./phase.ts";
 import {
   type Figure,

@@ -1,20 +1,13 @@
 import { setTimeout as wait } from "node:timers/promises";
-import type { Arrival } from "../generator/client.ts";
-import { type Crowd, gather } from "../generator/crowd.ts";
-import { Traffic } from "../generator/traffic.ts";
+import type { Arrival } from "../../packages/server/src/load/client.ts";
+import { type Crowd, gather } from "../../packages/server/src/load/crowd.ts";
+import { spreadOver } from "../../packages/server/src/load/lanes.ts";
+import { observe } from "../../packages/server/src/load/observe.ts";
+import { Traffic } from "../../packages/server/src/load/traffic.ts";
 import { Meter } from "../machine/meter.ts";
-import { reasonsToRefuse } from "../rules.ts";
+import { reasonsToRefuse } from "../../packages/server/src/load/rules.ts";
 import type { Memory } from "../servers/process.ts";
-import {
-  explain,
-  type Figure,
-  figures,
-  observe,
-  roomNames,
-  type RunContext,
-  type Scale,
-  type Workload,
-} from "./workload.ts";
+import { explain, type Figure, figures, roomNames, type RunContext, type Scale, type Workload } from "./workload.ts";
 
 const membersPerRoom = 10;
 const acceptTimeoutMs = 120_000;
@@ -86,7 +79,7 @@ async function run(context: RunContext, arrival: Arrival): Promise<readonly Figu
 }
 
 async function enter(
-  { kind, server, secret }: RunContext,
+  { kind, server, tokenOf }: RunContext,
   arrival: Arrival,
   names: readonly string[],
   count: number,
@@ -94,12 +87,9 @@ async function enter(
 ): Promise<{ traffic: Traffic; crowd: Crowd }> {
   const traffic = new Traffic(kind.sequenced);
   const rooms = names.map((name) => traffic.addRoom(name));
-  const memberships = Array.from({ length: count }, (_, index) =>
-    rooms.slice(index % rooms.length, (index % rooms.length) + 1),
-  );
   const crowd = await gather(
-    { traffic, nodes: server.nodes, secret, arrival, atOnce: arrival === "default" ? 512 : 64 },
-    memberships,
+    { traffic, nodes: server.nodes, tokenOf, arrival, atOnce: arrival === "default" ? 512 : 64 },
+    spreadOver(rooms, count),
     firstUser,
   );
   return { traffic, crowd };

@@ -1,10 +1,12 @@
-import { type Crowd, gather } from "../generator/crowd.ts";
-import type { Lane, LoadPlan, LoadTimes, Window } from "../generator/load.ts";
-import { type RoomTraffic, Traffic } from "../generator/traffic.ts";
+import { type Crowd, gather } from "../../packages/server/src/load/crowd.ts";
+import { lanesOfMembers } from "../../packages/server/src/load/lanes.ts";
+import type { Lane, LoadPlan, LoadTimes, Window } from "../../packages/server/src/load/loops.ts";
+import { observe } from "../../packages/server/src/load/observe.ts";
+import { type RoomTraffic, Traffic } from "../../packages/server/src/load/traffic.ts";
 import { Meter, type Meters } from "../machine/meter.ts";
-import { type Observation, reasonsToRefuse, type Refusal } from "../rules.ts";
+import { type Observation, reasonsToRefuse, type Refusal } from "../../packages/server/src/load/rules.ts";
 import type { RunningServer, ServerNode } from "../servers/server.ts";
-import { explain, observe, type RunContext } from "./workload.ts";
+import { explain, type RunContext } from "./workload.ts";
 
 export interface PhasePlan {
   readonly kind: Observation["kind"];
@@ -33,11 +35,11 @@ export interface PhaseResult {
 }
 
 /** Connects a crowd, lets it join, puts the load on it, closes it, and judges what came of it. */
-export async function runPhase({ kind, server, secret }: RunContext, plan: PhasePlan): Promise<PhaseResult> {
+export async function runPhase({ kind, server, tokenOf }: RunContext, plan: PhasePlan): Promise<PhaseResult> {
   await server.makeRooms(plan.rooms);
   const traffic = new Traffic(kind.sequenced);
   const rooms = plan.rooms.map((name) => traffic.addRoom(name));
-  const gathering = { traffic, secret, arrival: "websocket", atOnce: plan.atOnce } as const;
+  const gathering = { traffic, tokenOf, arrival: "websocket", atOnce: plan.atOnce } as const;
   const { membersNode = 0, senders } = plan;
   const nodes = nodesCalled(server, membersNode);
   using members = await gather({ ...gathering, nodes }, memberships(rooms, plan), plan.firstUser);
@@ -77,19 +79,6 @@ function memberships(rooms: readonly RoomTraffic[], plan: PhasePlan): readonly (
     rooms.slice(index * perMember, (index + 1) * perMember),
   );
   return groups.flatMap((group) => Array.from({ length: membersPerRoom }, () => group));
-}
-
-/** One of its members sends into each room: another one for each, where a member is in many. */
-function lanesOfMembers({ clients }: Crowd, rooms: readonly RoomTraffic[]): readonly Lane[] {
-  const membersOf = rooms.map(() => new Array<(typeof clients)[number]>());
-  for (const client of clients) {
-    for (const { room } of client.subscriptions) membersOf[room]?.push(client);
-  }
-  return rooms.flatMap((room, index) => {
-    const members = membersOf[index] ?? [];
-    const client = members[index % members.length];
-    return client === undefined ? [] : [{ client, room }];
-  });
 }
 
 function lanesOfSenders({ clients }: Crowd, rooms: readonly RoomTraffic[]): readonly Lane[] {

@@ -1,4 +1,4 @@
-import { closedLoop, openLoop } from "../generator/load.ts";
+import { closedLoop, openLoop } from "../../packages/server/src/load/loops.ts";
 import { type CommitTimes, quantileBetween } from "../servers/metrics.ts";
 import { plans, runPhase } from "./phase.ts";
 import {

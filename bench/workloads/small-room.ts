@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { benchRoot } from "../machine/meter.ts";
 import { generatorCore, pinned } from "../machine/pin.ts";
-import type { Refusal } from "../rules.ts";
+import type { Refusal } from "../../packages/server/src/load/rules.ts";
 import { refusalsSchema } from "../run-report.ts";
 import { plans } from "./phase.ts";
 import type { RunContext } from "./workload.ts";

@@ -1,20 +1,12 @@
 import { setTimeout as wait } from "node:timers/promises";
-import type { Client } from "../generator/client.ts";
-import { gather, withinTime } from "../generator/crowd.ts";
-import { count, nowMicros, type RoomTraffic, Traffic } from "../generator/traffic.ts";
+import type { Client } from "../../packages/server/src/load/client.ts";
+import { gather, withinTime } from "../../packages/server/src/load/crowd.ts";
+import { observe } from "../../packages/server/src/load/observe.ts";
+import { count, nowMicros, type RoomTraffic, Traffic } from "../../packages/server/src/load/traffic.ts";
 import { Meter } from "../machine/meter.ts";
-import { reasonsToRefuse, type Refusal } from "../rules.ts";
+import { reasonsToRefuse, type Refusal } from "../../packages/server/src/load/rules.ts";
 import type { ServerKind, ServerNode } from "../servers/server.ts";
-import {
-  explain,
-  type Figure,
-  figures,
-  observe,
-  roomNames,
-  type RunContext,
-  type Scale,
-  type Workload,
-} from "./workload.ts";
+import { explain, type Figure, figures, roomNames, type RunContext, type Scale, type Workload } from "./workload.ts";
 
 interface Sizes {
   readonly rooms: number;
@@ -62,14 +54,14 @@ function storm(name: string, nodes: number, servers: readonly string[], referenc
 }
 
 async function run(context: RunContext): Promise<readonly Figure[]> {
-  const { kind, server, secret, scale } = context;
+  const { kind, server, tokenOf, scale } = context;
   const { rooms: roomCount, membersPerRoom, missed, timeoutMs } = sizes[scale];
   const names = roomNames("storm", roomCount);
   await server.makeRooms(names);
   const traffic = new Traffic(kind.sequenced);
   const rooms = names.map((name) => traffic.addRoom(name));
   using crowd = await gather(
-    { traffic, nodes: server.nodes.slice(0, 1), secret, arrival: "websocket", atOnce: 64, comingBack: kind.comesBack },
+    { traffic, nodes: server.nodes.slice(0, 1), tokenOf, arrival: "websocket", atOnce: 64, comingBack: kind.comesBack },
     rooms.flatMap((room) => Array.from({ length: membersPerRoom }, () => [room])),
   );
   const survivor = await server.loseFirst();
@@ -133,7 +125,7 @@ function losses({ comesBack }: ServerKind, lacking: number): readonly Refusal[] 
 }
 
 async function sendMissed(
-  { secret }: RunContext,
+  { tokenOf }: RunContext,
   { host, port }: ServerNode,
   rooms: readonly RoomTraffic[],
   missed: number,
@@ -141,7 +133,7 @@ async function sendMissed(
   // Books of its own: here every message is acknowledged, and nobody is there to get it.
   const books = new Traffic(false);
   using senders = await gather(
-    { traffic: books, nodes: [{ host, port }], secret, arrival: "websocket", atOnce: 8 },
+    { traffic: books, nodes: [{ host, port }], tokenOf, arrival: "websocket", atOnce: 8 },
     [[]],
     900_000,
   );

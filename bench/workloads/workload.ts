@@ -1,9 +1,7 @@
-import type { Crowd } from "../generator/crowd.ts";
-import type { LoadTimes } from "../generator/load.ts";
-import type { Traffic } from "../generator/traffic.ts";
-import type { Meters } from "../machine/meter.ts";
+import type { Crowd } from "../../packages/server/src/load/crowd.ts";
+import type { Traffic } from "../../packages/server/src/load/traffic.ts";
 import type { Cores } from "../machine/pin.ts";
-import type { Observation, Refusal } from "../rules.ts";
+import type { Refusal } from "../../packages/server/src/load/rules.ts";
 import type { RunningServer, ServerKind } from "../servers/server.ts";
 
 /** `short` keeps the bench itself working: seconds, small crowds, figures without meaning. */
@@ -13,6 +11,8 @@ export interface RunContext {
   readonly kind: ServerKind;
   readonly server: RunningServer;
   readonly secret: string;
+  /** Of the generator's users, signed with the secret. */
+  readonly tokenOf: (user: number) => string;
   readonly scale: Scale;
 }
 
@@ -66,39 +66,6 @@ export function orderFigures(
   return figures(refusals, [["delivered out of order", "%", (traffic.repeated / traffic.deliveries) * 100]]);
 }
 
-export function observe(
-  kind: Observation["kind"],
-  traffic: Traffic,
-  crowd: Pick<Crowd, "attempted" | "failures">,
-  times: Omit<LoadTimes, "measuredMs">,
-  meters: Meters,
-  serverEnded: string | undefined,
-): Observation {
-  return {
-    kind,
-    connectionsAttempted: crowd.attempted,
-    connectionFailures: sum(crowd.failures),
-    connectionsLost: sum(traffic.lostConnections),
-    sends: traffic.sends,
-    acknowledged: traffic.acknowledged,
-    strayAcknowledgements: traffic.strayAcknowledgements,
-    refusedSends: sum(traffic.refusedSends),
-    expectedDeliveries: traffic.expectedDeliveries,
-    deliveries: traffic.deliveries,
-    repeated: traffic.repeated,
-    skipped: traffic.skipped,
-    outOfSequence: traffic.outOfSequence,
-    unmarked: traffic.unmarked,
-    plannedMs: times.plannedMs,
-    elapsedMs: times.elapsedMs,
-    generatorShare: meters.generatorShare,
-    latenessP99Micros: times.latenessP99Micros,
-    sendIntervalMicros: times.sendIntervalMicros,
-    otherLoadShare: meters.otherLoadShare,
-    serverEnded,
-  };
-}
-
 /** The most frequent reasons, to be read when a run is refused. */
 export function explain(crowd: Pick<Crowd, "failures">, traffic: Traffic): void {
   for (const [what, counts] of [
@@ -109,10 +76,6 @@ export function explain(crowd: Pick<Crowd, "failures">, traffic: Traffic): void 
     const worst = [...counts].toSorted((a, b) => b[1] - a[1]).slice(0, 3);
     for (const [reason, times] of worst) console.error(`bench: ${times} ${what}: ${reason}`);
   }
-}
-
-function sum(counts: ReadonlyMap<string, number>): number {
-  return [...counts.values()].reduce((total, count) => total + count, 0);
 }
 
 export function milliseconds(micros: number | undefined): number | undefined {

@@ -11,7 +11,7 @@ export interface Marker {
   stampMicros: number;
 }
 
-export const markerLength = 27;
+const markerLength = 27;
 export const roomsMax = 100_000;
 
 export function markerText(room: number, counter: number, stampMicros: number): string {

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { Client } from "./client.ts";
 import { Histogram } from "./histogram.ts";
-import { inFlightMax, nowMicros, type RoomTraffic, type Traffic } from "./traffic.ts";
+import { inFlightMax, nowMicros, type RoomTraffic, sum, type Traffic } from "./traffic.ts";
 
 /** Who sends into which room. Each room has one sender: then the order of its counters is the order of its messages. */
 export interface Lane {
@@ -15,6 +15,10 @@ export interface LoadPlan {
   readonly textLength: number;
   /** False: the run ends with its last send, and the workload waits for what is to come by itself. */
   readonly drains?: boolean;
+  /** How long what was sent may still come after the last send; six tenths of the plan unless told otherwise. */
+  readonly drainMsMax?: number;
+  /** Ends the load at once: the loop rejects with its reason. */
+  readonly stopped?: AbortSignal;
 }
 
 export interface LoadTimes {
@@ -38,7 +42,10 @@ export interface Window {
 // sender would have had, and counts into the latency.
 const timerGranularityMicros = 1000;
 
-/** Sends at a fixed total rate, whatever comes back: lane by lane, evenly spaced. */
+/**
+ * Sends at a fixed total rate, whatever comes back: lane by lane, evenly spaced.
+ * Errors: rejects with `TooManyUnacknowledged`, or with the reason of `plan.stopped`.
+ */
 export async function openLoop(
   traffic: Traffic,
   lanes: readonly Lane[],
@@ -62,9 +69,16 @@ export async function openLoop(
       lane.client.sendMessage(lane.room, Math.min(now, due + timerGranularityMicros), plan.textLength);
     }
   }
-  const timer = setInterval(sendDue, 1);
+  const failed = new AbortController();
+  const timer = setInterval(() => {
+    try {
+      sendDue();
+    } catch (error) {
+      failed.abort(error);
+    }
+  }, 1);
   try {
-    await measure(traffic, began, plan, window);
+    await measure(traffic, began, plan, window, failed.signal);
     sendDue();
   } finally {
     clearInterval(timer);
@@ -79,7 +93,10 @@ export async function openLoop(
 /** `acknowledged`: a send is done when its acknowledgement came. `delivered`: when every member of its room has it. */
 export type Completion = "acknowledged" | "delivered";
 
-/** Keeps `inFlight` sends under way in each lane, each followed by the next as soon as it is done. */
+/**
+ * Keeps `inFlight` sends under way in each lane, each followed by the next as soon as it is done.
+ * Errors: rejects with the reason of `plan.stopped`.
+ */
 export async function closedLoop(
   traffic: Traffic,
   lanes: readonly Lane[],
@@ -106,17 +123,30 @@ export async function closedLoop(
   return { ...(await drain(traffic, began, plan)), latenessP99Micros: undefined, sendIntervalMicros: undefined };
 }
 
-async function measure(traffic: Traffic, beganMicros: number, plan: LoadPlan, window: Window): Promise<void> {
-  await wait(Math.max(0, plan.warmUpMs - (nowMicros() - beganMicros) / 1000));
+async function measure(
+  traffic: Traffic,
+  beganMicros: number,
+  plan: LoadPlan,
+  window: Window,
+  failed?: AbortSignal,
+): Promise<void> {
+  const ended = AbortSignal.any([plan.stopped, failed].filter((signal) => signal !== undefined));
+  await waitUnless(ended, Math.max(0, plan.warmUpMs - (nowMicros() - beganMicros) / 1000));
   traffic.measureFromMicros = nowMicros();
   window.begin();
-  await wait(plan.measureMs);
+  await waitUnless(ended, plan.measureMs);
   window.end();
   traffic.measureToMicros = nowMicros();
 }
 
+/** Errors: rejects with the signal's reason as soon as there is one. */
+async function waitUnless(ended: AbortSignal, milliseconds: number): Promise<void> {
+  await wait(milliseconds, undefined, { signal: ended }).catch(() => {});
+  ended.throwIfAborted();
+}
+
 /**
- * Waits until all that was sent has come, at most until the run has taken 1.6× its plan. What is missing then is lost
+ * Waits until all that was sent has come, at most `drainMsMax`. What is missing then is lost
  * if every send was answered and nothing came any more for a while, so the run ended with its last arrival; else it is
  * late, and the run too long.
  */
@@ -127,14 +157,16 @@ async function drain(
 ): Promise<Omit<LoadTimes, "latenessP99Micros" | "sendIntervalMicros">> {
   const plannedMs = plan.warmUpMs + plan.measureMs;
   const elapsedMs = () => (nowMicros() - beganMicros) / 1000;
-  const answered = () => traffic.acknowledged + refusals(traffic) >= traffic.sends;
+  const answered = () => traffic.acknowledged + sum(traffic.refusedSends) >= traffic.sends;
   if (plan.drains === false) {
     const measuredMs = (traffic.measureToMicros - traffic.measureFromMicros) / 1000;
     return { elapsedMs: elapsedMs(), plannedMs, measuredMs };
   }
+  const { drainMsMax = plannedMs * 0.6 } = plan;
   let arrived = -1;
   let lastArrivalMs = elapsedMs();
-  while (elapsedMs() < plannedMs * 1.6) {
+  while (elapsedMs() < plannedMs + drainMsMax) {
+    plan.stopped?.throwIfAborted();
     if (traffic.deliveries + traffic.acknowledged !== arrived) lastArrivalMs = elapsedMs();
     arrived = traffic.deliveries + traffic.acknowledged;
     if (answered() && traffic.deliveries >= traffic.expectedDeliveries) break;
@@ -146,8 +178,4 @@ async function drain(
   // What comes twice comes late: without this pause a repeat of the last messages would not be seen.
   await wait(50);
   return { ...times, measuredMs: (traffic.measureToMicros - traffic.measureFromMicros) / 1000 };
-}
-
-function refusals(traffic: Traffic): number {
-  return [...traffic.refusedSends.values()].reduce((sum, refused) => sum + refused, 0);
 }

@@ -23,6 +23,9 @@ export interface Subscription {
 /** Messages of one room in flight at most, so that "every member has it" can be told without a map. */
 export const inFlightMax = 4096;
 
+/** Counters that are remembered as jumped over, in all: those beyond it are taken for repeated when they come late. */
+const jumpedOverMax = 100_000;
+
 /** One room's messages on their way. Every message of a room is counted from 0, in the order of sending. */
 export class RoomTraffic {
   readonly index: number;
@@ -71,6 +74,8 @@ export class Traffic {
   deliveriesMeasured = 0;
   /** Deliveries whose counter was not above the last one: repeated, or late and therefore out of order. */
   repeated = 0;
+  /** Of these, those that had been jumped over: they came once, but not in their place. */
+  late = 0;
   /** Counters that were jumped over. */
   skipped = 0;
   outOfSequence = 0;
@@ -91,6 +96,9 @@ export class Traffic {
   readonly lostConnections = new Map<string, number>();
 
   readonly #marker: Marker = { room: 0, counter: 0, stampMicros: 0 };
+  /** Counters that were jumped over and have not come since, by subscription. Empty while nothing goes wrong. */
+  readonly #jumpedOver = new Map<Subscription, Set<number>>();
+  #jumpedOverCount = 0;
   #markerGuess = 0;
   #seqGuess = 0;
 
@@ -105,7 +113,12 @@ export class Traffic {
   }
 
   get expectedDeliveries(): number {
-    return this.rooms.reduce((sum, room) => sum + room.sent * room.members, 0);
+    return this.rooms.reduce((deliveries, room) => deliveries + room.sent * room.members, 0);
+  }
+
+  /** Deliveries that never came: those that came twice stand in for none of them. */
+  get lost(): number {
+    return this.expectedDeliveries - (this.deliveries - this.unmarked - (this.repeated - this.late));
   }
 
   /** One `new_message` event, as its frame's payload. The hottest path of the generator: no garbage, no copies. */
@@ -139,10 +152,24 @@ export class Traffic {
     const expected = subscription.nextCounter;
     if (counter < expected) {
       this.repeated += 1;
+      if (this.#jumpedOver.get(subscription)?.delete(counter) === true) {
+        this.late += 1;
+        this.#jumpedOverCount -= 1;
+      }
       return;
     }
-    this.skipped += counter - expected;
+    if (counter > expected) this.#jump(subscription, expected, counter);
     subscription.nextCounter = counter + 1;
+  }
+
+  #jump(subscription: Subscription, from: number, to: number): void {
+    this.skipped += to - from;
+    const jumpedOver = this.#jumpedOver.get(subscription) ?? new Set<number>();
+    this.#jumpedOver.set(subscription, jumpedOver);
+    for (let counter = from; counter < to && this.#jumpedOverCount < jumpedOverMax; counter += 1) {
+      jumpedOver.add(counter);
+      this.#jumpedOverCount += 1;
+    }
   }
 
   #checkSequence(subscription: Subscription, buffer: Buffer, start: number, end: number): void {
@@ -173,6 +200,11 @@ export class Traffic {
 
 export function count(counts: Map<string, number>, key: string): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+/** Of counts by reason or by code. */
+export function sum(counts: ReadonlyMap<string, number>): number {
+  return [...counts.values()].reduce((total, times) => total + times, 0);
 }
 
 function subscriptionOf(subscriptions: readonly Subscription[], room: number): Subscription | undefined {

@@ -70,6 +70,18 @@ describe("books of a run", () => {
     expect(traffic.repeated).toBe(2);
   });
 
+  test("tell what was lost from what came twice or in another order", () => {
+    const { traffic, subscriptions } = books(false);
+    const [room] = traffic.rooms;
+    if (room === undefined) throw new Error("no room");
+    for (let counter = 0; counter < 8; counter += 1) room.begin();
+    // 1 comes late, and once more; 3 comes twice; 4 and 7 never come.
+    for (const counter of [0, 2, 1, 3, 3, 5, 1, 6]) deliver(traffic, subscriptions, payload(0, counter, 0));
+    expect(traffic.late).toBe(1);
+    expect(traffic.repeated - traffic.late).toBe(2);
+    expect(traffic.lost).toBe(2);
+  });
+
   test("count a wrong or missing seq of a server that gives them", () => {
     const { traffic, subscriptions } = books(true);
     deliver(traffic, subscriptions, payload(0, 0, 0, 7));

@@ -1,6 +1,6 @@
-import { type Arrival, Client, type Target } from "./client.ts";
+import { type Arrival, Client } from "./client.ts";
 import type { ComingBack } from "./past.ts";
-import { signToken } from "./token.ts";
+import type { Target } from "./target.ts";
 import { count, nowMicros, type RoomTraffic, type Traffic } from "./traffic.ts";
 
 const connectTimeoutMs = 30_000;
@@ -10,11 +10,14 @@ export interface Gathering {
   readonly traffic: Traffic;
   /** Where the clients connect to, in turn. */
   readonly nodes: readonly Pick<Target, "host" | "port">[];
-  readonly secret: string;
+  /** The token of a user, who is a number from 0 on. */
+  readonly tokenOf: (user: number) => string;
   readonly arrival: Arrival;
   readonly comingBack?: ComingBack;
   /** Handshakes under way at once. */
   readonly atOnce: number;
+  /** Ends the gathering, and all connections: who has not joined by then is a failure. */
+  readonly stopped?: AbortSignal;
 }
 
 export interface Crowd extends Disposable {
@@ -38,9 +41,10 @@ export async function gather(
   const all: Client[] = [];
   const failures = new Map<string, number>();
   const beganMicros = nowMicros();
+  const { stopped } = gathering;
   let next = 0;
   async function connectSome(): Promise<void> {
-    while (next < rooms.length) {
+    while (next < rooms.length && stopped?.aborted !== true) {
       const index = next;
       next += 1;
       const client = newClient(gathering, firstUser + index);
@@ -54,28 +58,30 @@ export async function gather(
       }
     }
   }
+  const closeAll = (): void => all.forEach((client) => client.close());
+  stopped?.addEventListener("abort", closeAll, { once: true });
   await Promise.all(Array.from({ length: gathering.atOnce }, connectSome));
+  stopped?.removeEventListener("abort", closeAll);
   return {
     clients,
     attempted: rooms.length,
     failures,
     elapsedMs: (nowMicros() - beganMicros) / 1000,
-    [Symbol.dispose]: () => {
-      for (const client of all) client.close();
-    },
+    [Symbol.dispose]: closeAll,
   };
 }
 
-export function userName(index: number): string {
-  return `user-${String(index).padStart(5, "0")}`;
-}
-
-function newClient({ traffic, nodes, secret, comingBack }: Gathering, user: number): Client {
+function newClient({ traffic, nodes, tokenOf, comingBack }: Gathering, user: number): Client {
   const node = nodes[user % nodes.length];
   if (node === undefined) throw new Error("there is no node to connect to");
   const { host, port } = node;
-  const sourceAddress = `127.0.0.${1 + (user % sourceAddresses)}`;
-  return new Client(traffic, { host, port, sourceAddress }, signToken(secret, userName(user)), comingBack);
+  return new Client(traffic, { host, port, sourceAddress: sourceAddressOf(host, user) }, tokenOf(user), comingBack);
+}
+
+/** Linux alone has all of 127.0.0.0/8 without being told. */
+function sourceAddressOf(host: string, user: number): string | undefined {
+  const isLoopback = process.platform === "linux" && /^127(\.\d{1,3}){3}$/.test(host);
+  return isLoopback ? `127.0.0.${1 + (user % sourceAddresses)}` : undefined;
 }
 
 async function enter(client: Client, arrival: Arrival, rooms: readonly RoomTraffic[]): Promise<void> {

@@ -1,5 +1,5 @@
 import { connect, type Socket } from "node:net";
-import type { Target } from "./client.ts";
+import { authorityOf, socketOptions, type Target } from "./target.ts";
 
 /**
  * A stock client's first steps: Engine.IO over HTTP long polling, on two kept-alive connections (one for the poll that
@@ -55,7 +55,7 @@ class HttpConnection {
 
   constructor(target: Target) {
     this.#target = target;
-    this.#socket = connect({ host: target.host, port: target.port, localAddress: target.sourceAddress, noDelay: true });
+    this.#socket = connect(socketOptions(target));
     this.#socket.setEncoding("latin1");
     this.#socket.on("data", (text: string) => {
       this.#received += text;
@@ -66,7 +66,7 @@ class HttpConnection {
   }
 
   request(method: "GET" | "POST", path: string, body = ""): Promise<string> {
-    const head = `${method} ${path} HTTP/1.1\r\nHost: ${this.#target.host}:${this.#target.port}\r\n`;
+    const head = `${method} ${path} HTTP/1.1\r\nHost: ${authorityOf(this.#target)}\r\n`;
     const length =
       method === "POST" ? `Content-Type: text/plain;charset=UTF-8\r\nContent-Length: ${body.length}\r\n` : "";
     this.#socket.write(`${head}${length}\r\n${body}`, "latin1");

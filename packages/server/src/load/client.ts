@@ -4,14 +4,8 @@ import { maskedFrame, opcode, textFrame } from "./frame-writer.ts";
 import { messageText } from "./marker.ts";
 import { PollingSession } from "./polling-session.ts";
 import { type ComingBack, fromOf, offsetOf, positionOf, type Past, sessionOf } from "./past.ts";
+import { authorityOf, socketOptions, type Target } from "./target.ts";
 import { nowMicros, type RoomTraffic, type Subscription, type Traffic } from "./traffic.ts";
-
-export interface Target {
-  readonly host: string;
-  readonly port: number;
-  /** Loopback addresses other than the first give more ephemeral ports than the 28,000 of one address. */
-  readonly sourceAddress: string;
-}
 
 /** `websocket`: straight to WebSocket. `default`: as stock clients do, polling first and then the upgrade. */
 export type Arrival = "websocket" | "default";
@@ -34,6 +28,11 @@ const byte = {
   m: 0x6d,
   underscore: 0x5f,
 };
+
+/** A connection has as many sends without an acknowledgement as are kept track of: its server does not keep up at all. */
+export class TooManyUnacknowledged extends Error {
+  override readonly name = "TooManyUnacknowledged";
+}
 
 /** One Socket.IO 5 client over Engine.IO 4 on a raw TCP socket. */
 export class Client implements FrameSink {
@@ -126,12 +125,8 @@ export class Client implements FrameSink {
 
   #openSocket(query: string, phase: "upgrading" | "probing"): Promise<void> {
     this.#phase = phase;
-    const { host, port, sourceAddress } = this.#target;
     const socket = connect({
-      host,
-      port,
-      localAddress: sourceAddress,
-      noDelay: true,
+      ...socketOptions(this.#target),
       onread: {
         buffer: readBuffer,
         callback: (bytes) => {
@@ -144,7 +139,7 @@ export class Client implements FrameSink {
     socket.on("error", (error: NodeJS.ErrnoException) => this.#lose(error.code ?? error.message));
     socket.on("close", () => this.#lose("closed by the server"));
     socket.write(
-      `GET /socket.io/?EIO=4&transport=websocket${query} HTTP/1.1\r\nHost: ${host}:${port}\r\nUpgrade: websocket\r\n` +
+      `GET /socket.io/?EIO=4&transport=websocket${query} HTTP/1.1\r\nHost: ${authorityOf(this.#target)}\r\nUpgrade: websocket\r\n` +
         "Connection: Upgrade\r\nSec-WebSocket-Key: cGFybGV5LWJlbmNobWFyaw==\r\nSec-WebSocket-Version: 13\r\n\r\n",
     );
     return new Promise((resolve, reject) => {
@@ -294,15 +289,15 @@ export class Client implements FrameSink {
     room.members += 1;
   }
 
-  /** One message whose text is `textLength` long, stamped with `stampMicros`. */
+  /** One message whose text is `textLength` long, stamped with `stampMicros`. Errors: throws `TooManyUnacknowledged`. */
   sendMessage(room: RoomTraffic, stampMicros: number, textLength: number): void {
-    const counter = room.begin();
     const id = this.#nextAcknowledgement;
-    this.#nextAcknowledgement += 1;
     this.#unacknowledged ??= new Float64Array(acknowledgementsMax);
     const slot = id % acknowledgementsMax;
     if (this.#unacknowledged[slot] !== 0)
-      throw new Error(`more than ${acknowledgementsMax} sends without an acknowledgement`);
+      throw new TooManyUnacknowledged(`more than ${acknowledgementsMax} sends without an acknowledgement`);
+    const counter = room.begin();
+    this.#nextAcknowledgement += 1;
     this.#unacknowledged[slot] = stampMicros;
     this.#inFlight += 1;
     this.#traffic.sends += 1;
@@ -318,19 +313,29 @@ export class Client implements FrameSink {
 
   #lose(reason: string): void {
     if (this.#phase === "closed") return;
-    const wasReady = this.#phase === "ready";
+    if (this.#phase === "ready") this.#traffic.onLost(reason);
+    this.#end(reason);
+  }
+
+  #end(reason: string): void {
     this.#phase = "closed";
     this.#socket?.destroy();
-    if (wasReady) this.#traffic.onLost(reason);
     const error = new Error(reason);
     this.#step?.reject(error);
     for (const request of this.#requests.values()) request.reject(error);
     this.#requests.clear();
   }
 
+  /** Leaves as a page does that is done: its server keeps nothing for a return. */
+  leave(): void {
+    if (this.#phase !== "ready") return;
+    this.#phase = "closed";
+    this.#send("41");
+    this.#socket?.destroySoon();
+  }
+
   /** Ends the connection without a word, as a network does: no close frame. */
   close(): void {
-    this.#phase = "closed";
-    this.#socket?.destroy();
+    this.#end("closed");
   }
 }

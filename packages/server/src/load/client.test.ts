@@ -3,14 +3,15 @@ import { once } from "node:events";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { tokensOf } from "../../../../bench/token.ts";
 import { gather } from "./crowd.ts";
-import { closedLoop, openLoop } from "./load.ts";
+import { closedLoop, openLoop } from "./loops.ts";
 import { Traffic } from "./traffic.ts";
 
 const secret = "a-secret-of-this-test-alone-32-bytes";
 const plan = { warmUpMs: 50, measureMs: 200, textLength: 100 };
 const window = { begin: () => undefined, end: () => undefined };
-const script = fileURLToPath(new URL("../peers/socketio-server.mjs", import.meta.url));
+const script = fileURLToPath(new URL("../../../../bench/peers/socketio-server.mjs", import.meta.url));
 
 /** The generator against the real protocol: Socket.IO's own server. */
 describe("a client of the generator", () => {
@@ -37,7 +38,13 @@ describe("a client of the generator", () => {
     async (arrival) => {
       const traffic = new Traffic(false);
       const room = traffic.addRoom(`by-${arrival}`);
-      const gathering = { traffic, nodes: [{ host: "127.0.0.1", port }], secret, arrival, atOnce: 8 };
+      const gathering = {
+        traffic,
+        nodes: [{ host: "127.0.0.1", port }],
+        tokenOf: tokensOf(secret),
+        arrival,
+        atOnce: 8,
+      };
       using crowd = await gather(
         gathering,
         Array.from({ length: 20 }, () => [room]),
@@ -65,7 +72,13 @@ describe("a client of the generator", () => {
     "that is refused counts as a failure with its reason, by %s",
     async (arrival) => {
       const traffic = new Traffic(false);
-      const gathering = { traffic, nodes: [{ host: "127.0.0.1", port }], secret: "another secret", arrival, atOnce: 4 };
+      const gathering = {
+        traffic,
+        nodes: [{ host: "127.0.0.1", port }],
+        tokenOf: tokensOf("another secret"),
+        arrival,
+        atOnce: 4,
+      };
       using crowd = await gather(gathering, [[], []]);
       expect(crowd.clients).toEqual([]);
       expect([...crowd.failures.values()]).toEqual([2]);
