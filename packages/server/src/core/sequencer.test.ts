@@ -143,6 +143,18 @@ describe("batches", () => {
     }
   });
 
+  test("the store has the next one before anyone is told of the last one", async () => {
+    const { clock, store, append } = setUp();
+    const batchesThen: number[] = [];
+    const note = (): void => void batchesThen.push(store.batches.length);
+    const first = append().then(note);
+    await clock.advance(5);
+    const second = append().then(note);
+    await clock.advance(3 * commitMs);
+    await Promise.all([first, second]);
+    expect(batchesThen).toEqual([2, 2]);
+  });
+
   test("an append larger than a batch goes alone", async () => {
     const { clock, store, append } = setUp({ batchBytesMax: 100 });
     outcomesOf([append(), append("x".repeat(500)), append()]);

@@ -1,5 +1,12 @@
 import { RefusalError } from "@parley/protocol";
-import { type Append, type AppendResult, OutcomeUnknown, type Store, StoreUnavailable } from "../store/store.ts";
+import {
+  type Append,
+  type AppendBatch,
+  type AppendResult,
+  OutcomeUnknown,
+  type Store,
+  StoreUnavailable,
+} from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import { eventText } from "./entry-event.ts";
 import type { Committed } from "./feed.ts";
@@ -51,7 +58,8 @@ function unavailable(): RefusalError {
 }
 
 /**
- * Appends in batches that clock themselves: one batch is in flight, and what arrives meanwhile is the next.
+ * Appends in batches that clock themselves: one batch is in flight, and what arrives meanwhile is the next, which is
+ * sent before anyone is told of the one that came back.
  *
  * Invariant (LOG-1): `append` resolves only after the store has committed the entry.
  */
@@ -121,9 +129,21 @@ export class Sequencer {
   }
 
   async #run(): Promise<void> {
-    while (this.#queue.length > 0) await this.#commit(this.#nextBatch());
+    let committing = this.#commitNext();
+    while (committing !== null) {
+      const settle = await committing;
+      committing = this.#commitNext();
+      // Why after a turn: the store has the next batch by then, and works while all are told of this one.
+      if (committing !== null) await new Promise<void>((resolve) => this.#clock.immediate(resolve));
+      settle();
+      committing ??= this.#commitNext();
+    }
     this.#running = false;
     for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #commitNext(): Promise<() => void> | null {
+    return this.#queue.length === 0 ? null : this.#commit(this.#nextBatch());
   }
 
   #nextBatch(): readonly Waiting[] {
@@ -142,7 +162,8 @@ export class Sequencer {
     return this.#queue.splice(0, count);
   }
 
-  async #commit(batch: readonly Waiting[]): Promise<void> {
+  /** Gives what tells everyone of the outcome; it must be called before that of the next batch. */
+  async #commit(batch: readonly Waiting[]): Promise<() => void> {
     const appends = batch.map(({ append }) => append);
     const request = { node: this.#node, n: this.#n + 1, appends };
     let results: readonly AppendResult[];
@@ -150,8 +171,7 @@ export class Sequencer {
       results = await this.#store.append(request);
     } catch (error) {
       if (!(error instanceof OutcomeUnknown)) {
-        this.#refuseAll(batch, error);
-        return;
+        return () => this.#refuseAll(batch, error);
       }
       for (const { reject } of batch) {
         reject(
@@ -164,16 +184,18 @@ export class Sequencer {
       }
       // Why: the entries may be committed; this node must deliver them, and number its next batch after them.
       const found = await this.#findOut(request);
-      if (found === null) return;
+      if (found === null) return () => undefined;
       results = found;
     }
-    this.#n += 1;
-    this.#publish(appends, results);
-    for (const [index, result] of results.entries()) {
-      const waiting = batch[index];
-      if (result.ok) waiting?.resolve(result);
-      else waiting?.reject(new RefusalError(result.code, refusals[result.code]));
-    }
+    this.#n = request.n;
+    return () => {
+      this.#publish(request, results);
+      for (const [index, result] of results.entries()) {
+        const waiting = batch[index];
+        if (result.ok) waiting?.resolve(result);
+        else waiting?.reject(new RefusalError(result.code, refusals[result.code]));
+      }
+    };
   }
 
   #refuseAll(batch: readonly Waiting[], error: unknown): void {
@@ -190,7 +212,7 @@ export class Sequencer {
    * The results of a batch that may have been committed. While the store stays away, what is sent is refused instead of
    * kept waiting; null when the node stops meanwhile, for its clients were told already that nobody knows.
    */
-  async #findOut(request: Parameters<Store["append"]>[0]): Promise<readonly AppendResult[] | null> {
+  async #findOut(request: AppendBatch): Promise<readonly AppendResult[] | null> {
     for (let tries = 1; ; tries += 1) {
       try {
         const results = await this.#store.append(request);
@@ -210,7 +232,7 @@ export class Sequencer {
   }
 
   /** Gives each log's new entries to the feeds, in order. */
-  #publish(appends: readonly Append[], results: readonly AppendResult[]): void {
+  #publish({ appends, n }: AppendBatch, results: readonly AppendResult[]): void {
     const groups = new Map<LogId, { epoch: Epoch; from: Seq; events: string[] }>();
     for (const [index, result] of results.entries()) {
       const append = appends[index];
@@ -221,6 +243,6 @@ export class Sequencer {
       if (group === undefined) groups.set(append.log, { epoch: result.epoch, from: result.seq, events: [event] });
       else group.events.push(event);
     }
-    for (const [log, group] of groups) this.#events.onCommitted({ log, ...group }, this.#n);
+    for (const [log, group] of groups) this.#events.onCommitted({ log, ...group }, n);
   }
 }
