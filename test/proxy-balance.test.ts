@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { RawPolling, rawRequest } from "./support/raw-client.ts";
 import { proxyKinds, startProxy } from "./support/proxies.ts";
 import { spawnServer, startServer, tokenFor } from "./support/server.ts";
 import { StockClient, transportOptions } from "./support/stock-client.ts";
@@ -24,6 +25,22 @@ describe.each(proxyKinds)("[WIRE-1] behind a real %s", (kind) => {
     const counts = [one, two].map(({ operations }) => operations.statistics().connections);
     expect(counts.reduce((sum, count) => sum + count)).toBe(18);
     for (const count of counts) expect(count).toBeGreaterThan(2);
+  });
+
+  test("[OUT-1] what has come to another node than the connection's is asked of that one", async () => {
+    await using one = await startServer();
+    await using two = await startServer();
+    await using proxy = await startProxy(kind, [one.url, two.url]);
+    const port = Number(new URL(proxy.url).port);
+    const token = await tokenFor(one, "alice");
+    for (let index = 0; index < 6; index += 1) {
+      const { query } = await RawPolling.start(Number(new URL(one.url).port));
+      const keyed = `${query}&key=key-${index}`;
+      const posted = await rawRequest(port, keyed, { method: "POST", body: `40${JSON.stringify({ token })}` });
+      expect(posted).toMatchObject({ status: 200, body: "ok" });
+      expect((await rawRequest(port, keyed)).status).toBe(200);
+    }
+    expect((await rawRequest(port, "EIO=4&transport=polling&sid=nobodys")).status).toBe(404);
   });
 
   test("a node that is killed costs its clients one reconnect", async () => {

@@ -71,6 +71,29 @@ describe("handshake over polling", () => {
     }
   });
 
+  test("[WIRE-1] [OUT-1] a balancer that asks for it is told with 404 to ask another node, and nobody else", async () => {
+    await using server = await startEchoServer();
+    const asking = { headers: { "x-parley-not-here": "404" } };
+    const session = `${pollingQuery}&sid=abc`;
+    for (const method of ["GET", "POST"])
+      expect((await rawRequest(server.port, session, { method, body: "40", ...asking })).status).toBe(404);
+    expect((await rawRequest(server.port, session, { headers: { "x-parley-not-here": "200" } })).status).toBe(400);
+    await using probe = await RawWebSocket.open(server.port, "EIO=4&transport=websocket&sid=abc", asking);
+    expect(probe.status).toContain("404 Not Found");
+    server.gateway.refuse();
+    expect((await rawRequest(server.port, pollingQuery, asking)).status).toBe(404);
+    expect((await rawRequest(server.port, session, asking)).status).toBe(404);
+    expect((await rawRequest(server.port, pollingQuery)).status).toBe(503);
+    await using late = await RawWebSocket.open(server.port, "EIO=4&transport=websocket", asking);
+    expect(late.status).toContain("404 Not Found");
+  });
+
+  test("[WIRE-1] the answer that opens a session names it for a balancer", async () => {
+    await using server = await startEchoServer();
+    const { headers, body } = await rawRequest(server.port, pollingQuery);
+    expect(JSON.parse(body.slice(1))).toMatchObject({ sid: headers["x-parley-connection"] });
+  });
+
   test("[WIRE-1] the app keeps every other path, before and after the gateway is there", async () => {
     await using server = await startEchoServer();
     const page = await fetch(`${server.url}/chat`);

@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server as HttpServer, ServerResponse } from "node:http";
+import { type IncomingMessage, type Server as HttpServer, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Server as HttpsServer } from "node:https";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../core/clock.ts";
@@ -11,6 +11,7 @@ import {
   handshakeOf,
   isOriginAllowed,
   newSid,
+  notHereStatus,
   openPacket,
   parseQuery,
   preflightHeaders,
@@ -155,7 +156,8 @@ export class Engine<Scope> {
     else if (query.transport !== "polling") refuseRequest(request, response, 400, engineErrors.badRequest);
     else if (query.sid !== "") this.#onPoll(request, response, query.sid);
     else if (request.method !== "GET") refuseRequest(request, response, 400, engineErrors.badHandshakeMethod);
-    else if (!this.#takesMore(scope)) refuseRequest(request, response, 503, engineErrors.forbidden);
+    else if (!this.#takesMore(scope))
+      refuseRequest(request, response, notHereStatus(request.headers, 503), engineErrors.forbidden);
     else this.#welcomePolling(request, response, scope);
   }
 
@@ -177,7 +179,8 @@ export class Engine<Scope> {
     const lingering = request.method === "GET" ? this.#lingering.get(sid) : undefined;
     if (lingering === undefined) {
       // Why 503 once it takes no more: a balancer then asks the next node, where a client that came since may be.
-      refuseRequest(request, response, this.#open && this.#held === null ? 400 : 503, engineErrors.unknownSid);
+      const status = this.#open && this.#held === null ? 400 : 503;
+      refuseRequest(request, response, notHereStatus(request.headers, status), engineErrors.unknownSid);
       return;
     }
     const { unfetched } = lingering;
@@ -195,17 +198,19 @@ export class Engine<Scope> {
     const polling = new PollingTransport(sid, this.#polling);
     polling.adopt(this.#welcome(sid, request, polling, scope));
     const open = openPacket(sid, ["websocket"], this.#options.settings);
+    // Why: a balancer can then remember the connection's node without reading the packet.
+    response.setHeader("X-Parley-Connection", sid);
     respond(request, response, "text/plain; charset=UTF-8", Buffer.from(open));
   }
 
   #onUpgrade(request: IncomingMessage, wire: Duplex, head: Buffer, scope: Scope): void {
     const { settings } = this.#shared;
     const query = parseQuery(request.url ?? "");
-    if (!isOriginAllowed(request.headers, settings)) refuse(wire, "403 Forbidden", engineErrors.forbidden);
-    else if ("code" in query) refuse(wire, "400 Bad Request", query);
-    else if (query.transport !== "websocket") refuse(wire, "400 Bad Request", engineErrors.badRequest);
+    if (!isOriginAllowed(request.headers, settings)) refuse(wire, 403, engineErrors.forbidden);
+    else if ("code" in query) refuse(wire, 400, query);
+    else if (query.transport !== "websocket") refuse(wire, 400, engineErrors.badRequest);
     else if (query.sid !== "") this.#onProbe(request, wire, head, query.sid);
-    else if (!this.#takesMore(scope)) refuse(wire, "503 Service Unavailable", engineErrors.forbidden);
+    else if (!this.#takesMore(scope)) refuse(wire, notHereStatus(request.headers, 503), engineErrors.forbidden);
     else this.#door.open(request, wire, head, (socket) => this.#welcomeWebSocket(request, wire, socket, scope));
   }
 
@@ -231,14 +236,14 @@ export class Engine<Scope> {
     const connection = this.#connections.get(sid);
     if (connection === undefined) {
       if (this.#options.neighbours?.giveUpgrade(sid, request, wire, head) === true) return;
-      refuse(wire, "400 Bad Request", engineErrors.unknownSid);
+      refuse(wire, notHereStatus(request.headers, 400), engineErrors.unknownSid);
       return;
     }
     const { transport: polling } = connection;
     let probe: UpgradeProbe | null = null;
     // Why before the handshake: two of them at once must not both get through.
     if (!(polling instanceof PollingTransport) || !polling.probe(() => probe?.cancel())) {
-      refuse(wire, "400 Bad Request", engineErrors.badRequest);
+      refuse(wire, 400, engineErrors.badRequest);
       return;
     }
     this.#door.open(request, wire, head, (socket) => {
@@ -274,6 +279,6 @@ function isEnginePath(url: string | undefined): boolean {
   return url !== undefined && url.startsWith(enginePath);
 }
 
-function refuse(wire: Duplex, status: string, error: EngineError): void {
-  refuseUpgrade(wire, status, JSON.stringify(error));
+function refuse(wire: Duplex, status: number, error: EngineError): void {
+  refuseUpgrade(wire, `${status} ${STATUS_CODES[status]}`, JSON.stringify(error));
 }

@@ -26,6 +26,17 @@ export const engineErrors = {
 } as const;
 export type EngineError = (typeof engineErrors)[keyof typeof engineErrors];
 
+const notHereHeader = "x-parley-not-here";
+
+/**
+ * The status of a refusal that another node may not share: `status`, or 404 for a balancer that asks for it with
+ * `X-Parley-Not-Here: 404`. Why: none tries the next node upon 400, and nginx takes 503 for a failure of the node, and
+ * asks it nothing for a while, not even for the connections that live there.
+ */
+export function notHereStatus(headers: IncomingHttpHeaders, status: 400 | 503): 400 | 404 | 503 {
+  return headers[notHereHeader] === "404" ? 404 : status;
+}
+
 export interface EngineQuery {
   readonly transport: "polling" | "websocket";
   /** Empty for a new connection. */
