@@ -15,8 +15,8 @@ export interface HistoryRange {
   readonly bytes: number;
 }
 
-/** All have 13 digits, so that pages are as long whatever their numbers. */
-const pageNumberMin = 1_000_000_000_000;
+/** All have 10 digits, so that pages are as long whatever their numbers; and are small integers, since sessions keep them. */
+const pageNumberMin = 1_000_000_000;
 
 export interface LatestPage {
   /** Tells its offset from that of another page of the room. */
@@ -36,7 +36,7 @@ export class HistoryPages {
   readonly #reading = new Map<string, Promise<LatestPage>>();
   readonly #known = new WeakMap<Feed, { readonly limit: number; readonly page: LatestPage }>();
   /** Why at random: a client may still remember a page of a node that served it before. */
-  #count = randomNumber(pageNumberMin, 2 * pageNumberMin);
+  #count = randomNumber(pageNumberMin, 1.5 * pageNumberMin);
 
   constructor(store: Store, bytesMax: number) {
     this.#store = store;

@@ -190,7 +190,7 @@ export class SessionKeeper {
 
   async #write(batch: ReadonlyMap<Session, readonly Waiter[]>): Promise<void> {
     const sessions = [...batch.keys()];
-    const sentAt = this.#clock.monotonic();
+    const sentAt = Math.trunc(this.#clock.monotonic());
     const results = await this.#store.putSessions(
       sessions.map((session) => {
         session.keptAt = sentAt;

@@ -67,13 +67,13 @@ export class Session {
   /** Rooms, the announcements and the inbox; few, so a list. */
   subscribers: readonly Subscriber[] = none;
   queued = false;
-  /** Since when no connection serves it. */
+  /** Since when no connection serves it, in whole milliseconds of the monotonic clock: no box, as a fraction has. */
   detachedAt = 0;
   /** It is not here any more: ended for good, or another node's. */
   dropped = false;
   /** Rooms that it is not in any more, of which its client may remember an offset: up to this place. */
   left: Map<LogId, Position> | "many" | null = null;
-  /** When its last write to the store was sent, by the monotonic clock; -1 before the first. */
+  /** When its last write to the store was sent, likewise; -1 before the first. */
   keptAt = -1;
   /** Entries that have arrived since. */
   arrivedSinceKept = 0;
@@ -103,7 +103,8 @@ export class Session {
   /** Its cursors are those of the store: its client may have more. */
   #fromStore = false;
   /** The last page that has arrived: the client may still remember it as its last event. */
-  #arrivedPage: { readonly log: LogId; readonly page: number } | null = null;
+  #arrivedPage = 0;
+  #arrivedPageLog: LogId | null = null;
   /** What its client was found to lack, until the connection on which it gets it is open. */
   #rewound: readonly { readonly run: Run; readonly isCurrent: boolean }[] | null = null;
 
@@ -259,7 +260,7 @@ export class Session {
 
   /** Whether this very page may be on its way already, or may have arrived: then its offset would say nothing. */
   holdsPage(log: LogId, page: number): boolean {
-    if (this.#arrivedPage?.log === log && this.#arrivedPage.page === page) return true;
+    if (this.#arrivedPageLog === log && this.#arrivedPage === page) return true;
     const waiting = this.#replyRuns?.some((run) => run.subscriber.log === log && run.page === page) ?? false;
     return waiting || (this.#unconfirmed?.holdsPage(log, page) ?? false);
   }
@@ -404,7 +405,9 @@ export class Session {
   }
 
   #noteArrived(log: LogId, page: number | null): void {
-    if (page !== null && page > 0) this.#arrivedPage = { log, page };
+    if (page === null || page <= 0) return;
+    this.#arrivedPage = page;
+    this.#arrivedPageLog = log;
   }
 
   #isOfBefore(claimed: LastEvent | null): boolean {

@@ -155,7 +155,7 @@ export class Sessions {
   }
 
   #wait(session: Session): void {
-    session.detachedAt = this.#clock.now();
+    session.detachedAt = Math.trunc(this.#clock.monotonic());
     this.#detached.add(session);
     if (this.#detached.size <= this.#limits.detachedSessionsMax) return;
     const [oldest] = this.#detached;
@@ -184,8 +184,9 @@ export class Sessions {
 
   #sweep(): void {
     const now = this.#clock.now();
+    const monotonic = this.#clock.monotonic();
     for (const session of this.#detached) {
-      if (now - session.detachedAt < this.#limits.maxDisconnectionDurationMs) break;
+      if (monotonic - session.detachedAt < this.#limits.maxDisconnectionDurationMs) break;
       this.end(session);
     }
     for (const session of this.#connected) {

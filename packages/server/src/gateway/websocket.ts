@@ -51,52 +51,64 @@ export class EngineWebSocket extends WebSocket implements Transport {
   adopt(owner: TransportOwner, wire: WireSocket): void {
     this.owner = owner;
     this.wire = wire;
-    // Why not closures: there is one of these per connection, and `this` has all that they need.
-    this.on("message", onMessage);
-    this.on("ping", onPing);
-    this.on("error", onError);
-    this.on("close", onClose);
+  }
+
+  /** What `ws` tells. Why not listeners: a list of them for each connection takes more memory than the rest of this. */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const [first, second] = args;
+    switch (event) {
+      case "message":
+        this.#onMessage(first, second === true);
+        return true;
+      case "ping":
+        this.#onPing(first);
+        return true;
+      case "error":
+        this.#onError(first);
+        return true;
+      case "close":
+        this.#onClose(first);
+        return true;
+      default:
+        return super.emit(event, ...args);
+    }
+  }
+
+  #onMessage(data: unknown, isBinary: boolean): void {
+    const { owner } = this;
+    if (owner === null || !Buffer.isBuffer(data)) return;
+    if (isBinary) {
+      // Why copied: `data` is a view of a buffer that other frames share, and would keep all of it alive.
+      owner.onBinary(Buffer.copyBytesFrom(data));
+      return;
+    }
+    if (data.length === 1) owner.onText(data[0] ?? 0, "");
+    else owner.onText(data.length === 0 ? 0 : (data[0] ?? 0), data.toString("utf8", 1));
+  }
+
+  #onPing(data: unknown): void {
+    if (this.bufferedBytes() <= unreadBytesForPongs) this.pong(data);
+    // For Engine.IO a ping of WebSocket's own carries nothing, like its `noop`; the owner counts those.
+    this.owner?.onText(packetType.noop, "");
+  }
+
+  #onError(error: unknown): void {
+    const { owner } = this;
+    this.owner = null;
+    // `ws` closes by itself after an error, with the code that belongs to it.
+    owner?.onTransportClosed(reasonOf(error));
+  }
+
+  #onClose(code: unknown): void {
+    const { owner } = this;
+    this.owner = null;
+    this.wire = null;
+    owner?.onTransportClosed(code === 1006 ? "transport_error" : "client_closed");
   }
 }
 
-function onMessage(this: WebSocket, data: WebSocket.RawData, isBinary: boolean): void {
-  if (!(this instanceof EngineWebSocket) || !Buffer.isBuffer(data)) return;
-  const { owner } = this;
-  if (owner === null) return;
-  if (isBinary) {
-    // Why copied: `data` is a view of a buffer that other frames share, and would keep all of it alive.
-    owner.onBinary(Buffer.copyBytesFrom(data));
-    return;
-  }
-  if (data.length === 1) owner.onText(data[0] ?? 0, "");
-  else owner.onText(data.length === 0 ? 0 : (data[0] ?? 0), data.toString("utf8", 1));
-}
-
-function onPing(this: WebSocket, data: Buffer): void {
-  if (!(this instanceof EngineWebSocket)) return;
-  if (this.bufferedBytes() <= unreadBytesForPongs) this.pong(data);
-  // For Engine.IO a ping of WebSocket's own carries nothing, like its `noop`; the owner counts those.
-  this.owner?.onText(packetType.noop, "");
-}
-
-function onError(this: WebSocket, error: Error): void {
-  if (!(this instanceof EngineWebSocket)) return;
-  const { owner } = this;
-  this.owner = null;
-  // `ws` closes by itself after an error, with the code that belongs to it.
-  owner?.onTransportClosed(reasonOf(error));
-}
-
-function onClose(this: WebSocket, code: number): void {
-  if (!(this instanceof EngineWebSocket)) return;
-  const { owner } = this;
-  this.owner = null;
-  this.wire = null;
-  owner?.onTransportClosed(code === 1006 ? "transport_error" : "client_closed");
-}
-
-function reasonOf(error: Error): CloseReason {
-  const code = "code" in error && typeof error.code === "string" ? error.code : "";
+function reasonOf(error: unknown): CloseReason {
+  const code = error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
   if (code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH" || code === "WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH") {
     return "payload_too_large";
   }
