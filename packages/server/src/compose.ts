@@ -17,7 +17,7 @@ import { defaultTenant, type LogId, logId, roomOf } from "./core/log.ts";
 import { startMaintenance } from "./core/maintenance.ts";
 import { type NodeLimits, ParleyNode } from "./core/node.ts";
 import type { NodeStatistics, Operations } from "./core/operations.ts";
-import { type RateLimits, UserRates } from "./core/rate-limit.ts";
+import { type RateLimits, RequestRates } from "./core/rate-limit.ts";
 import { createOperations } from "./core/server-api.ts";
 import { adminNamespace } from "./gateway/admin.ts";
 import { type AdminSessions, createAdminSessions } from "./gateway/admin-session.ts";
@@ -251,12 +251,11 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
   const authenticate = openAuthenticator(config, options, adminSessions);
   const ownEvents = new Map<string, OwnEvent>();
   const connectionListeners = new Set<(client: ClientSocket) => void>();
-  const rates = ratesOf(config);
-  const limited = { rates, userRates: new UserRates(clock, rates) };
+  const rates = new RequestRates(clock, ratesOf(config));
   const root = rootNamespace({
     node,
     authenticate,
-    ...limited,
+    rates,
     ownEvents,
     counts: {
       request: (event, outcome) => metrics.requested(event, outcome),
@@ -274,7 +273,7 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
     operations,
     service: serviceOf(() => gateway, config, place),
     authenticate,
-    ...limited,
+    rates,
     log: eventLog(log),
   });
   const app = createAppNamespaces({

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
-import { type RateLimits, RequestRate, TokenBucket, UserRates } from "./rate-limit.ts";
+import { type RateLimits, RequestRates, TokenBucket } from "./rate-limit.ts";
 
 describe("a bucket", () => {
   test("[IN-1] gives a burst, then says how long the next takes, and refills steadily", () => {
@@ -55,15 +55,15 @@ describe("requests", () => {
 
   test("[IN-1] are counted by connection and by user, who is forgotten once all has flowed back", async () => {
     const clock = new SimulatedClock();
-    const users = new UserRates(clock, limits);
-    const tabs = Array.from({ length: 3 }, () => new RequestRate(clock, limits, users));
+    const rates = new RequestRates(clock, limits);
+    const tabs = Array.from({ length: 3 }, () => rates.bucket());
     const passed = (): number =>
       tabs.reduce(
-        (sum, tab) => sum + Array.from({ length: 4 }, () => passes(() => tab.take(ada))).filter(Boolean).length,
+        (sum, tab) => sum + Array.from({ length: 4 }, () => passes(() => rates.take(tab, ada))).filter(Boolean).length,
         0,
       );
     expect(passed()).toBe(5);
-    expect(passes(() => new RequestRate(clock, limits, users).take({ ...ada, id: "bob" }))).toBe(true);
+    expect(passes(() => rates.take(rates.bucket(), { ...ada, id: "bob" }))).toBe(true);
     await clock.advance(30_000);
     expect(clock.waiting).toBe(0);
     expect(passed()).toBe(5);
@@ -71,9 +71,10 @@ describe("requests", () => {
 
   test("[IN-1] beyond it are refused with the time to wait", () => {
     const clock = new SimulatedClock();
-    const rate = new RequestRate(clock, limits, new UserRates(clock, limits));
-    for (let count = 0; count < 3; count += 1) rate.take(ada);
-    expect(() => rate.take(ada)).toThrow(expect.objectContaining({ code: "rate_limited", retryAfterMs: 1_000 }));
+    const rates = new RequestRates(clock, limits);
+    const bucket = rates.bucket();
+    for (let count = 0; count < 3; count += 1) rates.take(bucket, ada);
+    expect(() => rates.take(bucket, ada)).toThrow(expect.objectContaining({ code: "rate_limited", retryAfterMs: 1_000 }));
   });
 });
 

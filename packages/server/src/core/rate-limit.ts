@@ -42,11 +42,14 @@ export class TokenBucket {
   }
 }
 
-/** Buckets of users; a full one is forgotten, since a new one is the same. */
-export class UserRates {
+/**
+ * What clients may send: each connection on each namespace, which keeps a bucket for it, and each user over all connections.
+ * Users' buckets are kept here; a full one is forgotten, since a new one is the same.
+ */
+export class RequestRates {
   readonly #clock: Clock;
   readonly #limits: RateLimits;
-  readonly #buckets = new Map<string, TokenBucket>();
+  readonly #users = new Map<string, TokenBucket>();
   #sweeping = false;
 
   constructor(clock: Clock, limits: RateLimits) {
@@ -54,16 +57,32 @@ export class UserRates {
     this.#limits = limits;
   }
 
-  /** As `TokenBucket.take`, for all connections of a user. */
-  take(user: string): number {
+  /** A full one, for one connection on one namespace. */
+  bucket(): TokenBucket {
+    return new TokenBucket(this.#limits.perConnectionBurst, this.#clock.monotonic());
+  }
+
+  /** Counts one request of the user on the bucket's connection. Throws `RefusalError` `rate_limited`, with the time to wait. */
+  take(bucket: TokenBucket, { tenant, id }: { readonly tenant: string; readonly id: string }): void {
+    const { perConnectionPerSecond, perConnectionBurst } = this.#limits;
+    const waitMs =
+      bucket.take(this.#clock.monotonic(), perConnectionPerSecond, perConnectionBurst) ||
+      this.#takeOfUser(`${tenant}/${id}`);
+    if (waitMs === 0) return;
+    const message = "too many events (limits.eventsPerSecond, limits.userEventsPerSecond)";
+    throw new RefusalError("rate_limited", message, waitMs);
+  }
+
+  #takeOfUser(user: string): number {
+    const { perUserPerSecond, perUserBurst } = this.#limits;
     const now = this.#clock.monotonic();
-    let bucket = this.#buckets.get(user);
+    let bucket = this.#users.get(user);
     if (bucket === undefined) {
-      bucket = new TokenBucket(this.#limits.perUserBurst, now);
-      this.#buckets.set(user, bucket);
+      bucket = new TokenBucket(perUserBurst, now);
+      this.#users.set(user, bucket);
       this.#sweepLater();
     }
-    return bucket.take(now, this.#limits.perUserPerSecond, this.#limits.perUserBurst);
+    return bucket.take(now, perUserPerSecond, perUserBurst);
   }
 
   #sweepLater(): void {
@@ -71,37 +90,11 @@ export class UserRates {
     this.#sweeping = true;
     this.#clock.after(sweepMs, () => {
       this.#sweeping = false;
+      const { perUserPerSecond, perUserBurst } = this.#limits;
       const now = this.#clock.monotonic();
-      for (const [user, bucket] of this.#buckets) {
-        if (bucket.full(now, this.#limits.perUserPerSecond, this.#limits.perUserBurst)) this.#buckets.delete(user);
-      }
-      if (this.#buckets.size > 0) this.#sweepLater();
+      for (const [user, bucket] of this.#users)
+        if (bucket.full(now, perUserPerSecond, perUserBurst)) this.#users.delete(user);
+      if (this.#users.size > 0) this.#sweepLater();
     });
-  }
-}
-
-/** What one connection may send on one namespace, beside what its user may over all connections. */
-export class RequestRate {
-  readonly #clock: Clock;
-  readonly #limits: RateLimits;
-  readonly #users: UserRates;
-  readonly #bucket: TokenBucket;
-
-  constructor(clock: Clock, limits: RateLimits, users: UserRates) {
-    this.#clock = clock;
-    this.#limits = limits;
-    this.#users = users;
-    this.#bucket = new TokenBucket(limits.perConnectionBurst, clock.monotonic());
-  }
-
-  /** Counts one request. Throws `RefusalError` `rate_limited`, with the time to wait. */
-  take({ tenant, id }: { readonly tenant: string; readonly id: string }): void {
-    const { perConnectionPerSecond, perConnectionBurst } = this.#limits;
-    const waitMs =
-      this.#bucket.take(this.#clock.monotonic(), perConnectionPerSecond, perConnectionBurst) ||
-      this.#users.take(`${tenant}/${id}`);
-    if (waitMs === 0) return;
-    const message = "too many events (limits.eventsPerSecond, limits.userEventsPerSecond)";
-    throw new RefusalError("rate_limited", message, waitMs);
   }
 }

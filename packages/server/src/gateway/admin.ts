@@ -2,7 +2,7 @@ import { adminEvents, parse, RefusalError } from "@parley/protocol";
 import { newSecret } from "../core/ids.ts";
 import type { ParleyNode } from "../core/node.ts";
 import type { Operations } from "../core/operations.ts";
-import { type RateLimits, RequestRate, type UserRates } from "../core/rate-limit.ts";
+import type { RequestRates, TokenBucket } from "../core/rate-limit.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { User } from "./connection.ts";
 import { authenticated, refusalOf, refuseRevoked, verdictOf } from "./admission.ts";
@@ -28,8 +28,7 @@ export interface AdminOptions {
   readonly operations: Operations;
   readonly service: Service;
   readonly authenticate: Authenticator;
-  readonly rates: RateLimits;
-  readonly userRates: UserRates;
+  readonly rates: RequestRates;
   readonly log: Log;
 }
 
@@ -65,7 +64,7 @@ class AdminSocket implements NamespaceSocket {
   readonly #options: AdminOptions;
   readonly #user: User;
   readonly #client: NamespaceClient;
-  readonly #rate: RequestRate;
+  readonly #bucket: TokenBucket;
   readonly #leave: () => void;
 
   constructor(options: AdminOptions, user: User, client: NamespaceClient) {
@@ -73,7 +72,7 @@ class AdminSocket implements NamespaceSocket {
     this.#user = user;
     this.#client = client;
     const { clock } = options.node;
-    this.#rate = new RequestRate(clock, options.rates, options.userRates);
+    this.#bucket = options.rates.bucket();
     // Bound: what a timer can wait; an administrator who stays longer connects anew.
     const leftMs = user.expiresAt === null ? 2_147_483_647 : Math.min(user.expiresAt - clock.now(), 2_147_483_647);
     const cancelExpiry = clock.after(leftMs, () => client.connection.close("token_expired"));
@@ -96,7 +95,7 @@ class AdminSocket implements NamespaceSocket {
   async onEvent([name, ...args]: unknown[], reply: Reply | null): Promise<void> {
     const event = String(name);
     try {
-      this.#rate.take(this.#user);
+      this.#options.rates.take(this.#bucket, this.#user);
       const answer = await this.#handle(event, args[0]);
       reply?.(answer);
     } catch (thrown) {

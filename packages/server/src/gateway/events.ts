@@ -10,7 +10,7 @@ import {
   reservedEvents,
 } from "@parley/protocol";
 import type { z } from "zod";
-import { type RateLimits, RequestRate, type UserRates } from "../core/rate-limit.ts";
+import type { RequestRates, TokenBucket } from "../core/rate-limit.ts";
 import { logId } from "../core/log.ts";
 import type { ConnectResult, ParleyNode } from "../core/node.ts";
 import type { Session } from "../core/session.ts";
@@ -54,8 +54,7 @@ export interface EventCounts {
 export interface RootOptions {
   readonly node: ParleyNode;
   readonly authenticate: Authenticator;
-  readonly rates: RateLimits;
-  readonly userRates: UserRates;
+  readonly rates: RequestRates;
   /** By name. Grows as the app registers its events. */
   readonly ownEvents: ReadonlyMap<string, OwnEvent>;
   readonly counts: EventCounts;
@@ -103,13 +102,13 @@ class RootSocket implements NamespaceSocket {
   readonly options: RootOptions;
   readonly session: Session;
   readonly #client: NamespaceClient;
-  readonly #rate: RequestRate;
+  readonly #bucket: TokenBucket;
 
   constructor(options: RootOptions, session: Session, client: NamespaceClient) {
     this.options = options;
     this.session = session;
     this.#client = client;
-    this.#rate = new RequestRate(options.node.clock, options.rates, options.userRates);
+    this.#bucket = options.rates.bucket();
   }
 
   opened(): void {
@@ -139,7 +138,7 @@ class RootSocket implements NamespaceSocket {
     const event = String(name);
     const answer = new Answer(this, event, reply);
     try {
-      this.#rate.take(this.session.user);
+      this.options.rates.take(this.#bucket, this.session.user);
       const { admitted, done } = this.#start(event, args);
       // Why caught after the answer, too: what the app's handler gave may have no form on the wire.
       if (done instanceof Promise)
