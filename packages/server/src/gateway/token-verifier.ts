@@ -74,7 +74,7 @@ export function createTokenVerifier(
 
 /** 128 bits, so that nobody finds a token with the digest of another's. One byte a character, which is the least memory. */
 function digestOf(token: string): string {
-  return createHash("sha256").update(token).digest().latin1Slice(0, 16);
+  return createHash("sha256").update(token).digest().toString("latin1", 0, 16);
 }
 
 function findMisshape(token: unknown): AuthenticationRefusal | undefined {
