@@ -74,7 +74,9 @@ describe("requests", () => {
     const rates = new RequestRates(clock, limits);
     const bucket = rates.bucket();
     for (let count = 0; count < 3; count += 1) rates.take(bucket, ada);
-    expect(() => rates.take(bucket, ada)).toThrow(expect.objectContaining({ code: "rate_limited", retryAfterMs: 1_000 }));
+    expect(() => rates.take(bucket, ada)).toThrow(
+      expect.objectContaining({ code: "rate_limited", retryAfterMs: 1_000 }),
+    );
   });
 });
 
