@@ -29,6 +29,7 @@ import {
   type Store,
   type StoredSession,
   StoreUnavailable,
+  type UserKey,
 } from "../../packages/server/src/store/store.ts";
 import { MemoryTables } from "./memory-tables.ts";
 
@@ -233,8 +234,11 @@ export class MemoryStore implements Store {
     return this.#call("putRevocation", () => this.#tables.putRevocation(revocation));
   }
 
-  revocation(tenant: string, userId: string): Promise<Revocation | undefined> {
-    return this.#call("revocation", () => this.#tables.revocation(tenant, userId));
+  revocations(users: readonly UserKey[]): Promise<readonly (Revocation | undefined)[]> {
+    return this.#call("revocations", () => {
+      checkBound("users", users.length, 1_000);
+      return users.map((user) => this.#tables.revocation(user));
+    });
   }
 
   putSessions(sessions: readonly StoredSession[]): Promise<readonly boolean[]> {

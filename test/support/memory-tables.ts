@@ -11,6 +11,7 @@ import type {
   SessionClaim,
   SessionKey,
   StoredSession,
+  UserKey,
 } from "../../packages/server/src/store/store.ts";
 import { MemoryLog } from "./memory-log.ts";
 
@@ -160,7 +161,7 @@ export class MemoryTables {
     for (const [pid, { endsAt }] of this.sessions) if (endsAt <= now) this.sessions.delete(pid);
   }
 
-  revocation(tenant: string, userId: string): Revocation | undefined {
+  revocation({ tenant, userId }: UserKey): Revocation | undefined {
     return this.revocations.get(JSON.stringify([tenant, userId]));
   }
 }

@@ -16,7 +16,7 @@ function userOf(id: string, roles: readonly string[] = []): User {
 const ada = userOf("ada");
 
 /** A policy that answers as `rights` says, `latencyMs` later. */
-function setUp(questionsMax = 1_000) {
+function setUp(questionsMax = 1_000, callsMax = Number.POSITIVE_INFINITY) {
   const clock = new SimulatedClock();
   const policy = { rights: allowed, latencyMs: 10, fails: false };
   const asked: string[][] = [];
@@ -30,7 +30,7 @@ function setUp(questionsMax = 1_000) {
     return questions.map(() => rights);
   };
   const access = new Access(
-    { questionsMax, namesRooms: true, check },
+    { questionsMax, callsMax, namesRooms: true, check },
     clock,
     limits,
     (error) => failures.push(error),
@@ -134,6 +134,26 @@ describe("questions", () => {
     await clock.advance(10);
     expect(await Promise.all(answers.map((answer) => Promise.resolve(answer)))).toEqual(answers.map(() => allowed));
     expect(asked).toEqual([["a default/alpha", "b default/alpha", "c default/alpha"], ["d default/alpha"]]);
+  });
+
+  test("wait while as many calls as may be are under way, and go together then; a call that is late keeps nobody", async () => {
+    const { clock, policy, asked, access } = setUp(3, 1);
+    const ask = (...ids: readonly string[]) => ids.map(async (id) => access.rights(userOf(id), alpha));
+    const first = ask("a");
+    await clock.advance(1);
+    const next = ask("b", "c", "d", "e");
+    await clock.advance(3 * policy.latencyMs);
+    expect(await Promise.all([...first, ...next])).toHaveLength(5);
+    expect(asked.map((questions) => questions.length)).toEqual([1, 3, 1]);
+    policy.latencyMs = limits.accessTimeoutMs + 1_000;
+    const [late] = ask("f").map((answer) => answer.catch((error: unknown) => error));
+    await clock.advance(1);
+    policy.latencyMs = 10;
+    const [waited] = ask("g");
+    await clock.advance(limits.accessTimeoutMs);
+    expect(await late).toMatchObject({ code: "access_unavailable" });
+    await clock.advance(policy.latencyMs);
+    expect(await waited).toEqual(allowed);
   });
 
   test("[ACC-1] a policy that is late or fails means refused, is told of, and is asked again", async () => {

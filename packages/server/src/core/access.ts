@@ -1,6 +1,7 @@
 import { RefusalError, type Role } from "@parley/protocol";
 import type { User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
+import { arrivalsPerCall } from "./batches.ts";
 import type { Clock } from "./clock.ts";
 import type { LogId, Millis } from "./log.ts";
 
@@ -29,13 +30,15 @@ export interface AccessQuestion {
 }
 
 /**
- * Port: who may do what. Asked in batches, once per turn of the event loop or as often as `questionsMax` needs; answers
- * in the order of the questions. A policy that rejects or takes longer than `accessTimeoutMs` means: refused, and worth
+ * Port: who may do what. Asked in batches, as many questions at once as came in a turn of the event loop, or while all
+ * calls that may be under way were; answers in the order of the questions. A policy that rejects or takes longer than `accessTimeoutMs` means: refused, and worth
  * asking again.
  */
 export interface AccessPolicy {
   /** Questions of one call. */
   readonly questionsMax: number;
+  /** Calls under way at once. */
+  readonly callsMax: number;
   /** Rooms need no record in the store: the policy alone says which there are. */
   readonly namesRooms: boolean;
   check(questions: readonly AccessQuestion[]): Promise<readonly Rights[]>;
@@ -44,7 +47,9 @@ export interface AccessPolicy {
 /** Memberships in the store. `openRooms` (development) are open to every user of their tenant. */
 export function storedMemberships(store: Store, openRooms: ReadonlySet<LogId> = new Set()): AccessPolicy {
   return {
-    questionsMax: 1_000,
+    questionsMax: arrivalsPerCall,
+    // Why one: what is asked meanwhile makes the next batch larger, and never a queue of calls.
+    callsMax: 1,
     namesRooms: false,
     async check(questions) {
       const states = await store.memberships(questions.map(({ user, log }) => ({ log, userId: user.id })));
@@ -75,7 +80,8 @@ export function ownPolicy(ask: AccessFunction, roomOf: (log: LogId) => string): 
     return given.read === true ? { read: true, send: given.send === true, role: given.role ?? null } : noRights;
   };
   // Why one at a time: a question that fails, or is answered late, must not be another user's refusal.
-  return { questionsMax: 1, namesRooms: true, check: (questions) => Promise.all(questions.map(answer)) };
+  const callsMax = Number.POSITIVE_INFINITY;
+  return { questionsMax: 1, callsMax, namesRooms: true, check: (questions) => Promise.all(questions.map(answer)) };
 }
 
 export interface AccessLimits {
@@ -116,6 +122,7 @@ export class Access {
   readonly #answers = new Map<string, Answer>();
   readonly #asked = new Map<string, Asked>();
   #questions: Question[] = [];
+  #calls = 0;
 
   /** `onFailure`: the policy failed or was late; for the log. */
   constructor(
@@ -213,34 +220,39 @@ export class Access {
   }
 
   #send(): void {
-    const questions = this.#questions;
-    this.#questions = [];
-    const { questionsMax } = this.#policy;
-    for (let from = 0; from < questions.length; from += questionsMax)
-      void this.#sendBatch(questions.slice(from, from + questionsMax));
+    const { questionsMax, callsMax } = this.#policy;
+    while (this.#questions.length > 0 && this.#calls < callsMax)
+      void this.#sendBatch(this.#questions.splice(0, questionsMax));
   }
 
+  /** Never rejects. */
   async #sendBatch(questions: readonly Question[]): Promise<void> {
-    const { accessTimeoutMs } = this.#limits;
-    let refused = false;
-    const refuse = (error: unknown) => {
-      if (refused) return;
-      refused = true;
+    this.#calls += 1;
+    try {
+      const answers = await this.#inTime(this.#policy.check(questions));
+      for (const [index, { resolve }] of questions.entries()) resolve(answers[index] ?? noRights);
+    } catch (error) {
       this.#onFailure(error);
       for (const { reject } of questions) {
         reject(new RefusalError("access_unavailable", "the right to this room could not be checked; try again", 1_000));
       }
-    };
+    }
+    // Why also for one that was late: it must not keep the others waiting.
+    this.#calls -= 1;
+    this.#send();
+  }
+
+  async #inTime(answers: Promise<readonly Rights[]>): Promise<readonly Rights[]> {
+    const { accessTimeoutMs } = this.#limits;
+    const late = Promise.withResolvers<never>();
     const cancel = this.#clock.after(accessTimeoutMs, () =>
-      refuse(new Error(`the access policy did not answer within ${accessTimeoutMs} ms`)),
+      late.reject(new Error(`the access policy did not answer within ${accessTimeoutMs} ms`)),
     );
     try {
-      const answers = await this.#policy.check(questions);
-      for (const [index, { resolve }] of questions.entries()) resolve(answers[index] ?? noRights);
-    } catch (error) {
-      refuse(error);
+      return await Promise.race([answers, late.promise]);
+    } finally {
+      cancel();
     }
-    cancel();
   }
 }
 

@@ -28,7 +28,8 @@ const confirmMs = 400;
 const confirmationsMax = 4;
 /** Entries of `@control` that are kept; a node that lacks more starts over. Trimmed when there are a tenth more. */
 const entriesKept = 10_000;
-const tokensInFlight = 16;
+/** Users whose tokens are asked for with one read. */
+const usersPerRead = 1_000;
 const retryMs = 1_000;
 
 /**
@@ -244,15 +245,18 @@ export class Control {
     while (this.#tokensDoubtful && !this.#stopped) {
       this.#tokensDoubtful = false;
       const users = [...this.#actions.users()];
-      for (let from = 0; from < users.length && !this.#stopped; from += tokensInFlight)
-        await Promise.all(users.slice(from, from + tokensInFlight).map((user) => this.#checkToken(user)));
+      for (let from = 0; from < users.length && !this.#stopped; from += usersPerRead)
+        await this.#checkTokensOf(users.slice(from, from + usersPerRead));
     }
   }
 
-  async #checkToken({ tenant, id, issuedAt }: User): Promise<void> {
-    const revocation = await this.#store.revocation(tenant, id);
-    if (revocation === undefined || this.#stopped) return;
-    if (revocation.banned || issuedAt < revocation.issuedBefore)
-      this.#actions.disconnectUser(tenant, id, "kicked", true);
+  async #checkTokensOf(users: readonly User[]): Promise<void> {
+    const revocations = await this.#store.revocations(users.map(({ tenant, id }) => ({ tenant, userId: id })));
+    if (this.#stopped) return;
+    for (const [index, { tenant, id, issuedAt }] of users.entries()) {
+      const revocation = revocations[index];
+      if (revocation !== undefined && (revocation.banned || issuedAt < revocation.issuedBefore))
+        this.#actions.disconnectUser(tenant, id, "kicked", true);
+    }
   }
 }

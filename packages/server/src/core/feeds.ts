@@ -1,12 +1,13 @@
 import type { Bus, Hint } from "../bus/bus.ts";
 import type { Store } from "../store/store.ts";
 import { CatchUp } from "./catch-up.ts";
+import { Batches } from "./batches.ts";
 import type { Clock } from "./clock.ts";
 import type { Confirmation } from "./confirmation.ts";
 import type { EventText } from "./entry-event.ts";
 import { type Committed, Feed } from "./feed.ts";
 import { Flusher } from "./flush.ts";
-import { type Epoch, type LogId, noEpoch, type Seq } from "./log.ts";
+import { type Epoch, type LogId, type LogState, noEpoch, type Seq } from "./log.ts";
 import { attach, detach, type Subscriber } from "./subscriber.ts";
 
 export interface FeedsLimits {
@@ -65,6 +66,7 @@ export class Feeds {
   /** Bytes of all tails. */
   readonly #tails = { bytes: 0 };
   readonly #opening = new Map<LogId, Promise<Feed>>();
+  readonly #askedStates: Batches<LogId, LogState | undefined>;
   #stopped = false;
   #cancelSweep: () => void = () => {};
 
@@ -81,6 +83,7 @@ export class Feeds {
     this.#bus = parts.bus;
     this.#limits = parts.limits;
     this.#events = parts.events;
+    this.#askedStates = new Batches(parts.clock, statesPerRead, (logs) => parts.store.states(logs));
     this.flusher = new Flusher(parts.clock, parts.limits.flushBudgetMs, parts.confirmation);
     this.#catchUp = new CatchUp(parts.store, parts.clock, parts.limits, parts.confirmation, {
       onCaughtUp: (subscriber) => this.#resume(subscriber),
@@ -130,7 +133,7 @@ export class Feeds {
   async #openFeed(log: LogId): Promise<Feed> {
     // Why first: what is committed after the read below is announced, and then found missing.
     this.#bus.follow(log);
-    const state = await this.#store.open(log).catch((error: unknown) => {
+    const state = await this.#stateOf(log).catch((error: unknown) => {
       this.#bus.unfollow(log);
       throw error;
     });
@@ -157,6 +160,10 @@ export class Feeds {
       feed.announce(missed.epoch, missed.head);
     }
     return feed;
+  }
+
+  async #stateOf(log: LogId): Promise<LogState> {
+    return (await this.#askedStates.ask(log)) ?? (await this.#store.open(log));
   }
 
   readonly #announcedWhileOpening = new Map<LogId, { epoch: Epoch; head: Seq }>();

@@ -2,6 +2,7 @@ import { RefusalError } from "@parley/protocol";
 import type { Bus, HandedSession, NodeMessage } from "../bus/bus.ts";
 import type { User } from "../gateway/connection.ts";
 import type { SessionClaim, Store, StoredSession } from "../store/store.ts";
+import { arrivalsPerCall, Batches } from "./batches.ts";
 import type { Clock } from "./clock.ts";
 import type { Session } from "./session.ts";
 import { handOver, takeOver } from "./session-cursors.ts";
@@ -14,16 +15,10 @@ const askAgainMs = 250;
 /** Why: an answer may be lost, and the session is not here any more when it is asked for again. */
 const answerKeepMs = 10_000;
 const answersMax = 1_000;
-const claimsMax = 1_000;
 
 interface Given {
   readonly generation: number;
   readonly session: HandedSession;
-}
-
-interface Claim extends SessionClaim {
-  readonly resolve: (session: StoredSession | undefined) => void;
-  readonly reject: (error: unknown) => void;
 }
 
 /**
@@ -32,16 +27,14 @@ interface Claim extends SessionClaim {
  * without an answer from the store's cursors, behind which nothing was missed.
  */
 export class Handover {
-  readonly #store: Store;
   readonly #bus: Bus;
   readonly #clock: Clock;
   readonly #node: string;
   readonly #sessions: Sessions;
   readonly #keeper: SessionKeeper;
   readonly #giveWay: (session: Session) => void;
-  /** For the next claim; one is in flight. */
-  readonly #claims: Claim[] = [];
-  #claiming = false;
+  /** Each `pid` is looked for, and so claimed, once at a time. */
+  readonly #claims: Batches<SessionClaim, StoredSession | undefined>;
   /** Sessions that are being looked for, by `pid`: one at a time. */
   readonly #finding = new Map<string, Promise<unknown>>();
   /** Questions under way, by `pid` and generation. */
@@ -59,13 +52,13 @@ export class Handover {
     /** The session's client is another node's: its connection is closed, nobody has left. */
     giveWay: (session: Session) => void;
   }) {
-    this.#store = parts.store;
     this.#bus = parts.bus;
     this.#clock = parts.clock;
     this.#node = parts.node;
     this.#sessions = parts.sessions;
     this.#keeper = parts.keeper;
     this.#giveWay = parts.giveWay;
+    this.#claims = new Batches(parts.clock, arrivalsPerCall, (claims) => parts.store.claimSessions(claims));
   }
 
   /**
@@ -93,7 +86,7 @@ export class Handover {
         "too_many_connections",
         "this user has too many connections (limits.connectionsPerUserMax)",
       );
-    const stored = await this.#claim({ pid, tenant: user.tenant, userId: user.id, node: this.#node });
+    const stored = await this.#claims.ask({ pid, tenant: user.tenant, userId: user.id, node: this.#node });
     if (stored === undefined) return undefined;
     const { owner, generation, id, cursors } = stored;
     const isElsewhere = owner !== this.#node && !this.#bus.alone;
@@ -156,32 +149,6 @@ export class Handover {
       this.#asked.set(key, answered);
       this.#bus.send(owner, question);
     });
-  }
-
-  #claim(claim: SessionClaim): Promise<StoredSession | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#claims.push({ ...claim, resolve, reject });
-      if (this.#claiming) return;
-      this.#claiming = true;
-      // Why: all who come back in this turn of the event loop are claimed with one write.
-      this.#clock.immediate(() => void this.#claimAll());
-    });
-  }
-
-  async #claimAll(): Promise<void> {
-    // Each `pid` is looked for, and so claimed, once at a time.
-    while (this.#claims.length > 0) {
-      const claims = this.#claims.splice(0, claimsMax);
-      try {
-        const sessions = await this.#store.claimSessions(
-          claims.map(({ pid, tenant, userId, node }) => ({ pid, tenant, userId, node })),
-        );
-        for (const [index, { resolve }] of claims.entries()) resolve(sessions[index]);
-      } catch (error) {
-        for (const { reject } of claims) reject(error);
-      }
-    }
-    this.#claiming = false;
   }
 }
 

@@ -1,4 +1,5 @@
-import type { InboxPosition, Store } from "../store/store.ts";
+import type { InboxPosition, InboxState, Store } from "../store/store.ts";
+import { arrivalsPerCall, Batches } from "./batches.ts";
 import type { Clock } from "./clock.ts";
 import type { Feeds } from "./feeds.ts";
 import { inboxOf, type LogId, roomOf, tenantOf } from "./log.ts";
@@ -32,7 +33,7 @@ export class Inboxes {
   readonly #limits: InboxLimits;
   readonly #placing = new Map<Subscriber, { woken: boolean }>();
   readonly #arrived = new Map<LogId, InboxPosition>();
-  readonly #asked: { log: LogId; resolve: (state: InboxAnswer) => void; reject: (error: unknown) => void }[] = [];
+  readonly #asked: Batches<LogId, InboxState>;
   /** Positions are about to be written, or are. */
   #saving = false;
   #stopped = false;
@@ -44,6 +45,7 @@ export class Inboxes {
     this.#feeds = parts.feeds;
     this.#sessions = parts.sessions;
     this.#limits = parts.limits;
+    this.#asked = new Batches(parts.clock, arrivalsPerCall, (logs) => parts.store.inboxes(logs));
   }
 
   /** Gives the session a cursor in its user's inbox: at `from`, else where the user's last connection had got to. */
@@ -59,7 +61,7 @@ export class Inboxes {
     this.#placing.set(subscriber, placing);
     let missed = false;
     try {
-      const { state, position } = await this.#ask(log);
+      const { state, position } = await this.#asked.ask(log);
       // A position in another life of the log says nothing.
       const begin =
         from !== undefined && from.epoch === state?.epoch
@@ -76,7 +78,7 @@ export class Inboxes {
 
   /** A session that came back continues at its cursor. */
   async resume(subscriber: Subscriber): Promise<void> {
-    const { state } = await this.#ask(subscriber.log);
+    const { state } = await this.#asked.ask(subscriber.log);
     if (state !== undefined && (state.epoch !== subscriber.epoch || state.head > subscriber.cursor))
       await this.#subscribe(subscriber);
   }
@@ -175,30 +177,6 @@ export class Inboxes {
       this.#clock.after(this.#limits.storeRetryMs, () => void this.#subscribeInTime(subscriber));
     }
   }
-
-  /** All who connect in one turn are asked for with one read. */
-  #ask(log: LogId): Promise<InboxAnswer> {
-    return new Promise((resolve, reject) => {
-      this.#asked.push({ log, resolve, reject });
-      if (this.#asked.length === 1) this.#clock.immediate(() => void this.#read());
-    });
-  }
-
-  async #read(): Promise<void> {
-    for (
-      let batch = this.#asked.splice(0, positionsPerSave);
-      batch.length > 0;
-      batch = this.#asked.splice(0, positionsPerSave)
-    ) {
-      try {
-        const states = await this.#store.inboxes(batch.map(({ log }) => log));
-        for (const [index, { resolve }] of batch.entries())
-          resolve(states[index] ?? { state: undefined, position: undefined });
-      } catch (error) {
-        for (const { reject } of batch) reject(error);
-      }
-    }
-  }
 }
 
 /** Of positions in this life of the log. What has arrived may be known here and not yet be in the store. */
@@ -209,5 +187,3 @@ function furthest(epoch: string | undefined, positions: readonly (Position | und
   }
   return best;
 }
-
-type InboxAnswer = Awaited<ReturnType<Store["inboxes"]>>[number];

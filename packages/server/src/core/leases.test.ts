@@ -5,6 +5,7 @@ import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
 import type { Bus, Digest } from "../bus/bus.ts";
 import { localBus } from "../bus/local.ts";
 import { Confirmation } from "./confirmation.ts";
+import type { Feed } from "./feed.ts";
 import { defaultFeedsLimits, Feeds } from "./feeds.ts";
 import { defaultFollowerLimits, Follower } from "./follower.ts";
 import { Leases } from "./leases.ts";
@@ -99,9 +100,15 @@ function commit(store: MemoryStore, node: string, n: number) {
   return store.append({ node, n, appends: [{ ...entry, clientId: null, effect: null }] });
 }
 
+async function opened(clock: SimulatedClock, feeds: Feeds): Promise<Feed> {
+  const opening = feeds.open(room);
+  await clock.settle();
+  return opening;
+}
+
 test("[FEED-2] a bus that comes and goes all the time does not put off the journal", async () => {
   const { clock, store, follower, feeds, stop } = follow();
-  const feed = await feeds.open(room);
+  const feed = await opened(clock, feeds);
   await clock.advance(1_000);
   await commit(store, "other", 1);
   for (let past = 0; past < 600; past += 100) {
@@ -114,7 +121,7 @@ test("[FEED-2] a bus that comes and goes all the time does not put off the journ
 
 test("[FEED-2] a silent node's journal is read until its last commit must have landed; then it is forgotten", async () => {
   const { clock, store, follower, feeds, stop } = follow();
-  const feed = await feeds.open(room);
+  const feed = await opened(clock, feeds);
   const digest = (n: number): Digest => ({ node: "other", after: n - 1, n, heads: [] });
   await store.renewLease("other", 3_000);
   await commit(store, "other", 1);

@@ -1,8 +1,9 @@
 import { type Position, RefusalError, roomIdSchema } from "@parley/protocol";
 import type { Bus, Signal } from "../bus/bus.ts";
 import type { CloseReason, Connection, User } from "../gateway/connection.ts";
-import type { Store } from "../store/store.ts";
+import type { Revocation, Store, UserKey } from "../store/store.ts";
 import { Access, type AccessLimits, type AccessPolicy, sameRoles } from "./access.ts";
+import { arrivalsPerCall, Batches } from "./batches.ts";
 import type { Clock } from "./clock.ts";
 import { Confirmation } from "./confirmation.ts";
 import { Control } from "./control.ts";
@@ -91,6 +92,7 @@ export class ParleyNode {
   readonly #bus: Bus;
   readonly #follower: Follower;
   readonly #recovery: Recovery;
+  readonly #askedRevocations: Batches<UserKey, Revocation | undefined>;
   /** Connections that speak for a user outside of any session, by user. */
   readonly #others = new Map<string, Set<Connection>>();
 
@@ -101,6 +103,7 @@ export class ParleyNode {
     this.clock = clock;
     this.store = store;
     this.#bus = bus;
+    this.#askedRevocations = new Batches(clock, arrivalsPerCall, (users) => store.revocations(users));
     const confirmation = new Confirmation(clock, bus.alone);
     this.access = new Access(policy, clock, limits, onAccessFailure, () => confirmation.holds);
     this.leases = new Leases({ store, clock, node: id, alone: bus.alone });
@@ -233,6 +236,11 @@ export class ParleyNode {
     if (pid !== undefined) fresh.emit(textFrame('42["parley:position","0"]'));
     const without = pid === undefined ? "new" : "unknown";
     return { session: fresh, result: back.resume === undefined ? without : "positions" };
+  }
+
+  /** What the store says now of the user's tokens. Rejects when it is away. */
+  revocation({ tenant, id }: User): Promise<Revocation | undefined> {
+    return this.#askedRevocations.ask({ tenant, userId: id });
   }
 
   /** The connection is gone. `forGood`: the client said goodbye. Ignored for a connection that no longer serves the session. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { SimulatedClient } from "../../../../test/support/simulated-client.ts";
 import { World, type WorldOptions } from "../../../../test/support/simulation.ts";
+import { logId } from "./log.ts";
 import type { ParleyNode } from "./node.ts";
 
 interface Cluster {
@@ -239,6 +240,7 @@ describe("what is stored", () => {
   test("[REC-2] a join is not acknowledged before it is stored; while the store is away it is refused for now", async () => {
     const cluster = await createCluster();
     const { world, client, first } = cluster;
+    await world.until(world.store.open(logId("default", "beta")));
     const outcome = client.join("beta", "page", 0).then(
       () => "joined",
       (error: unknown) => error,

@@ -18,7 +18,7 @@ const reads: ReadonlySet<keyof Store> = new Set<keyof Store>([
   "members",
   "roomsOfUser",
   "inboxes",
-  "revocation",
+  "revocations",
   "leases",
 ]);
 

@@ -3,7 +3,7 @@ import type { LogId } from "../core/log.ts";
 import { newSeed } from "./postgres-appends.ts";
 import type { Session, Statement } from "./postgres-session.ts";
 import { integerOf, readLogId, type Row, textOf } from "./rows.ts";
-import type { Membership, MembershipKey, MembershipState, Revocation, Room } from "./store.ts";
+import type { Membership, MembershipKey, MembershipState, Revocation, Room, UserKey } from "./store.ts";
 
 export async function putRoom(session: Session, room: Room): Promise<void> {
   const { log, access, retainEntriesMax, createdAt } = room;
@@ -67,13 +67,24 @@ export async function putRevocation(session: Session, revocation: Revocation): P
   await session.rows(statements.putRevocation, [tenant, userId, issuedBefore, banned]);
 }
 
-export async function findRevocation(
+export async function readRevocations(
   session: Session,
-  tenant: string,
-  userId: string,
-): Promise<Revocation | undefined> {
-  const [row] = await session.rows(statements.revocation, [tenant, userId]);
-  return row && { tenant, userId, issuedBefore: integerOf(row["issued_before"]), banned: row["banned"] === true };
+  users: readonly UserKey[],
+): Promise<readonly (Revocation | undefined)[]> {
+  const rows = await session.rows(statements.revocations, [
+    users.map(({ tenant }) => tenant),
+    users.map(({ userId }) => userId),
+  ]);
+  return rows.map((row) =>
+    row["issued_before"] === null
+      ? undefined
+      : {
+          tenant: textOf(row["tenant"]),
+          userId: textOf(row["user_id"]),
+          issuedBefore: integerOf(row["issued_before"]),
+          banned: row["banned"] === true,
+        },
+  );
 }
 
 function readRoom(row: Row): Room {
@@ -144,8 +155,11 @@ const statements = {
       ON CONFLICT (tenant, user_id) DO UPDATE SET
         issued_before = greatest(revocation.issued_before, excluded.issued_before), banned = excluded.banned`,
   },
-  revocation: {
-    name: "revocation",
-    text: "SELECT issued_before, banned FROM revocation WHERE tenant = $1 AND user_id = $2",
+  revocations: {
+    name: "revocations",
+    text: `SELECT given.tenant, given.user_id, revocation.issued_before, revocation.banned
+      FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS given (tenant, user_id, place)
+      LEFT JOIN revocation ON revocation.tenant = given.tenant AND revocation.user_id = given.user_id
+      ORDER BY place`,
   },
 } as const satisfies Record<string, Statement>;

@@ -31,6 +31,7 @@ import {
   type Store,
   type StoredSession,
   StoreUnavailable,
+  type UserKey,
 } from "./store.ts";
 
 export interface PostgresStoreOptions {
@@ -185,8 +186,9 @@ class PostgresStore implements Store {
     await this.#connections.write((session) => directory.putRevocation(session, revocation));
   }
 
-  revocation(tenant: string, userId: string): Promise<Revocation | undefined> {
-    return this.#connections.read((session) => directory.findRevocation(session, tenant, userId));
+  async revocations(users: readonly UserKey[]): Promise<readonly (Revocation | undefined)[]> {
+    checkBound("users", users.length, 1_000);
+    return this.#connections.read((session) => directory.readRevocations(session, users));
   }
 
   async putSessions(stored: readonly StoredSession[]): Promise<readonly boolean[]> {

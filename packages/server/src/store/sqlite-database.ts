@@ -28,6 +28,7 @@ import type {
   SessionClaim,
   SessionKey,
   StoredSession,
+  UserKey,
 } from "./store.ts";
 
 /** The commit itself failed in a way that leaves open whether it will be there after the file is opened again. */
@@ -177,8 +178,9 @@ export class SqliteDatabase implements Handlers {
     this.#transaction(() => this.#directory.putRevocation(revocation));
   }
 
-  revocation(tenant: string, userId: string): Revocation | undefined {
-    return this.#directory.revocation(tenant, userId);
+  revocations(users: readonly UserKey[]): readonly (Revocation | undefined)[] {
+    checkBound("users", users.length, 1_000);
+    return users.map(({ tenant, userId }) => this.#directory.revocation(tenant, userId));
   }
 
   putSessions(sessions: readonly StoredSession[], now: Millis): readonly boolean[] {

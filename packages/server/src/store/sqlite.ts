@@ -25,6 +25,7 @@ import {
   type Store,
   type StoredSession,
   StoreUnavailable,
+  type UserKey,
 } from "./store.ts";
 
 export { backupSqlite, restoreSqlite } from "./sqlite-backup.ts";
@@ -135,8 +136,8 @@ class SqliteStore implements Store {
   putRevocation(revocation: Revocation): Promise<void> {
     return this.#call("putRevocation", [revocation]);
   }
-  revocation(tenant: string, userId: string): Promise<Revocation | undefined> {
-    return this.#call("revocation", [tenant, userId]);
+  revocations(users: readonly UserKey[]): Promise<readonly (Revocation | undefined)[]> {
+    return this.#call("revocations", [users]);
   }
   putSessions(sessions: readonly StoredSession[]): Promise<readonly boolean[]> {
     return this.#call("putSessions", [sessions, this.#options.clock.now()]);

@@ -216,11 +216,21 @@ export function directoryContract(open: () => Promise<StoreHarness>): void {
       await using harness = await open();
       const { store } = harness;
       const anna = { tenant: "default", userId: "anna" };
-      expect(await store.revocation("default", "anna")).toBeUndefined();
+      const bert = { tenant: "default", userId: "bert" };
+      expect(await store.revocations([anna])).toEqual([undefined]);
       await store.putRevocation({ ...anna, issuedBefore: 200, banned: true });
       await store.putRevocation({ ...anna, issuedBefore: 100, banned: false });
-      expect(await store.revocation("default", "anna")).toEqual({ ...anna, issuedBefore: 200, banned: false });
-      expect(await store.revocation("other", "anna")).toBeUndefined();
+      await store.putRevocation({ ...bert, issuedBefore: 0, banned: true });
+      const annasNow = { ...anna, issuedBefore: 200, banned: false };
+      expect(await store.revocations([bert, { tenant: "other", userId: "anna" }, anna, anna])).toEqual([
+        { ...bert, issuedBefore: 0, banned: true },
+        undefined,
+        annasNow,
+        annasNow,
+      ]);
+      expect(await store.revocations([])).toEqual([]);
+      const tooMany = Array.from({ length: 1_001 }, () => anna);
+      await expect(store.revocations(tooMany)).rejects.toThrow(RangeError);
     });
 
     test("a closed store takes no calls", async () => {

@@ -80,7 +80,8 @@ export interface Store extends AsyncDisposable {
 
   /** Tokens of this user issued before `issuedBefore` (seconds since 1970) are revoked from now on; a later call moves it forward. `banned` refuses all tokens. */
   putRevocation(revocation: Revocation): Promise<void>;
-  revocation(tenant: string, userId: string): Promise<Revocation | undefined>;
+  /** What was last put for each user, `undefined` where nothing was. At most 1,000 users. */
+  revocations(users: readonly UserKey[]): Promise<readonly (Revocation | undefined)[]>;
 
   /**
    * Writes sessions, whole. One whose stored generation is higher than the one given was claimed by another node: it is
@@ -219,9 +220,12 @@ export interface InboxState {
   readonly position: { readonly epoch: Epoch; readonly seq: Seq } | undefined;
 }
 
-export interface Revocation {
+export interface UserKey {
   readonly tenant: string;
   readonly userId: string;
+}
+
+export interface Revocation extends UserKey {
   /** Seconds since 1970, as in a token's `iat`; 0 revokes none. */
   readonly issuedBefore: number;
   readonly banned: boolean;
