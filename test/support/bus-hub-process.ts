@@ -1,10 +1,11 @@
 // The hub of the bus between processes. Usage: bus-hub-process.ts <nodes>; the pipes are those of node-1, node-2, …
-import { BusHub, type FromHub, type ToHub } from "../../packages/server/src/bus/workers.ts";
+import type { BusMessage } from "../../packages/server/src/bus/messages.ts";
+import { BusHub, type ToHub } from "../../packages/server/src/bus/workers.ts";
 import { linkToParent } from "./linked-process.ts";
 
 /** `settle` is answered when all that came before it was done. */
 export type ToHubProcess = { readonly type: "bus"; readonly message: ToHub } | { readonly type: "settle" };
-export type FromHubProcess = { readonly type: "bus"; readonly message: FromHub } | { readonly type: "settled" };
+export type FromHubProcess = { readonly type: "bus"; readonly message: BusMessage } | { readonly type: "settled" };
 
 const hub = new BusHub();
 

@@ -1,4 +1,5 @@
-import type { FromHub, ToHub } from "./bus/workers.ts";
+import type { BusMessage } from "./bus/messages.ts";
+import type { ToHub } from "./bus/workers.ts";
 import type { Config } from "./config.ts";
 import type { NodeStatistics } from "./core/operations.ts";
 import type { MetricSamples } from "./http/metrics.ts";
@@ -19,7 +20,7 @@ export type ToWorker<Answer = StoreAnswer> =
   /** Whether an administrator has taken it out of service. */
   | { readonly type: "service"; readonly draining: boolean }
   | { readonly type: "store"; readonly answer: Answer }
-  | { readonly type: "bus"; readonly message: FromHub }
+  | { readonly type: "bus"; readonly message: BusMessage }
   | { readonly type: "measure"; readonly reading: number }
   | { readonly type: "stop" };
 

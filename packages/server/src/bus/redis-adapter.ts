@@ -82,17 +82,12 @@ class AdapterClient {
   #nodes = 1;
 
   constructor(settings: RedisBusSettings, clock: Clock, events: RedisAdapterEvents) {
-    const { node, mode, addresses, login, sentinelLogin, sentinelName, secret } = settings;
+    const { node, mode, login, secret } = settings;
     this.#clock = clock;
     this.#events = events;
     this.#seal = new Seal(secret, node);
     this.#shards = new Shards({
-      source: layoutSource(mode, {
-        addresses,
-        login: mode === "sentinel" ? sentinelLogin : login,
-        sentinelName,
-        clock,
-      }),
+      source: layoutSource(settings, clock),
       login,
       clock,
       slotted: mode === "cluster",

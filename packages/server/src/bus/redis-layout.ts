@@ -22,18 +22,21 @@ export interface LayoutSource extends Disposable {
   verify(connection: RedisConnection): Promise<void>;
 }
 
-export interface LayoutParts {
+export interface LayoutSettings {
+  readonly mode: RedisMode;
+  /** The server; or the sentinels, or some servers of the cluster, of which one that answers is enough. */
   readonly addresses: readonly RedisAddress[];
-  /** Of what is asked: the sentinels, or the cluster's servers. */
+  /** Of the servers. */
   readonly login: RedisLogin;
+  readonly sentinelLogin: RedisLogin;
+  /** The name under which the sentinels know the master. */
   readonly sentinelName: string;
-  readonly clock: Clock;
 }
 
-export function layoutSource(mode: RedisMode, parts: LayoutParts): LayoutSource {
-  if (mode === "sentinel") return sentinelSource(parts);
-  if (mode === "cluster") return clusterSource(parts);
-  const layout = oneMaster(parts.addresses.slice(0, 1));
+export function layoutSource(settings: LayoutSettings, clock: Clock): LayoutSource {
+  if (settings.mode === "sentinel") return sentinelSource(settings, clock);
+  if (settings.mode === "cluster") return clusterSource(settings, clock);
+  const layout = oneMaster(settings.addresses.slice(0, 1));
   return { find: () => Promise.resolve(layout), doubt() {}, verify: () => Promise.resolve(), [Symbol.dispose]() {} };
 }
 
@@ -44,8 +47,8 @@ function oneMaster(masters: readonly RedisAddress[]): Layout {
 const sentinelAnswer = z.tuple([z.string(), z.coerce.number().int().min(1).max(65_535)]);
 const roleAnswer = z.tuple([z.literal("master")]).rest(z.unknown());
 
-function sentinelSource({ addresses, login, sentinelName, clock }: LayoutParts): LayoutSource {
-  const inquirer = new Inquirer(login, clock);
+function sentinelSource({ addresses, sentinelLogin, sentinelName }: LayoutSettings, clock: Clock): LayoutSource {
+  const inquirer = new Inquirer(sentinelLogin, clock);
   return {
     find: () =>
       inquirer.ask(addresses, async (connection) => {
@@ -69,7 +72,7 @@ const slotNumber = z
   .max(slots - 1);
 const clusterSlots = z.array(z.tuple([slotNumber, slotNumber, clusterServer]).rest(clusterServer));
 
-function clusterSource({ addresses, login, clock }: LayoutParts): LayoutSource {
+function clusterSource({ addresses, login }: LayoutSettings, clock: Clock): LayoutSource {
   const inquirer = new Inquirer(login, clock);
   let known: readonly RedisAddress[] = [];
   return {

@@ -1,15 +1,9 @@
 import type { z } from "zod";
 import type { LogId, Seq } from "../core/log.ts";
-import type { Digest, Hint, NodeMessage, Signal } from "./bus.ts";
+import type { Digest, Hint } from "./bus.ts";
+import type { BusMessage } from "./messages.ts";
 import { type ByteReader, type ByteWriter, GarbageError } from "./redis-bytes.ts";
 import { asLogId, nodeMessageSchema, signalSchema } from "./redis-schemas.ts";
-
-/** Everything that goes over the bus. */
-export type BusMessage =
-  | { readonly kind: "hint"; readonly hint: Hint }
-  | { readonly kind: "signal"; readonly log: LogId; readonly signal: Signal }
-  | { readonly kind: "digest"; readonly digest: Digest }
-  | { readonly kind: "message"; readonly message: NodeMessage };
 
 const kinds = { hint: 1, signal: 2, digest: 3, message: 4 } as const;
 

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { logId } from "../core/log.ts";
 import { ByteReader, ByteWriter, GarbageError } from "./redis-bytes.ts";
 import { slotOf } from "./redis-channels.ts";
-import type { BusMessage } from "./redis-messages.ts";
+import type { BusMessage } from "./messages.ts";
 import { Seal } from "./redis-seal.ts";
 
 const secret = "one secret of the cluster";

@@ -1,6 +1,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { ByteReader, ByteWriter, GarbageError } from "./redis-bytes.ts";
-import { type BusMessage, decodeMessage, encodeMessage } from "./redis-messages.ts";
+import type { BusMessage } from "./messages.ts";
+import { decodeMessage, encodeMessage } from "./redis-messages.ts";
 
 /** Why a message was not taken. `newer`: of a later version of this server; what it says is found in the journal. */
 export type Refused = "garbage" | "forged" | "newer";

@@ -1,27 +1,18 @@
 import type { Clock } from "../core/clock.ts";
 import type { LogId } from "../core/log.ts";
 import type { Bus, BusReceiver } from "./bus.ts";
+import { type BusMessage, deliver, Uses } from "./messages.ts";
 import { Channels } from "./redis-channels.ts";
-import type { RedisAddress, RedisLogin } from "./redis-connection.ts";
-import { layoutSource, type RedisMode } from "./redis-layout.ts";
-import type { BusMessage } from "./redis-messages.ts";
+import { type LayoutSettings, layoutSource } from "./redis-layout.ts";
 import { type Refused, Seal } from "./redis-seal.ts";
 import { Shards } from "./redis-shards.ts";
 
 export type { RedisAddress, RedisLogin } from "./redis-connection.ts";
 export type { RedisMode } from "./redis-layout.ts";
 
-export interface RedisBusSettings {
+export interface RedisBusSettings extends LayoutSettings {
   /** This node's id: what is sent to it arrives here, and what it sent itself is dropped. */
   readonly node: string;
-  readonly mode: RedisMode;
-  /** The server; or the sentinels, or some servers of the cluster, of which one that answers is enough. */
-  readonly addresses: readonly RedisAddress[];
-  readonly login: RedisLogin;
-  /** Of the sentinels. */
-  readonly sentinelLogin: RedisLogin;
-  /** The name under which the sentinels know the master. */
-  readonly sentinelName: string;
   /** Begins the name of every channel: two clusters on one Redis need two. No braces. */
   readonly prefix: string;
   /** Signs every message; the same on all nodes of a cluster. */
@@ -58,27 +49,21 @@ class RedisBus implements Bus {
   readonly #channels: Channels;
   readonly #seal: Seal;
   readonly #shards: Shards;
-  /** How often each log is followed. Its channel may bring other logs, too. */
-  readonly #followed = new Map<LogId, number>();
-  /** How many followed logs a channel is for. */
-  readonly #uses = new Map<string, number>();
+  readonly #followed = new Uses<LogId>();
+  /** For the followed logs: several may share one. */
+  readonly #used = new Uses<string>();
   #receiver: BusReceiver | null = null;
   #onUp: () => void = () => {};
 
   constructor(settings: RedisBusSettings, clock: Clock, events: RedisBusEvents) {
-    const { node, mode, addresses, login, sentinelLogin, sentinelName, prefix, secret } = settings;
+    const { node, mode, login, prefix, secret } = settings;
     this.#node = node;
     this.#clock = clock;
     this.#events = events;
     this.#channels = new Channels(prefix);
     this.#seal = new Seal(secret, node);
     this.#shards = new Shards({
-      source: layoutSource(mode, {
-        addresses,
-        login: mode === "sentinel" ? sentinelLogin : login,
-        sentinelName,
-        clock,
-      }),
+      source: layoutSource(settings, clock),
       login,
       clock,
       slotted: mode === "cluster",
@@ -123,15 +108,13 @@ class RedisBus implements Bus {
   }
 
   follow(log: LogId): void {
-    const times = (this.#followed.get(log) ?? 0) + 1;
-    this.#followed.set(log, times);
-    if (times === 1) this.#use(this.#channels.log(log));
+    if (this.#followed.begin(log)) this.#use(this.#channels.log(log));
   }
 
   unfollow(log: LogId): void {
-    const times = (this.#followed.get(log) ?? 0) - 1;
-    if (times > 0) this.#followed.set(log, times);
-    else if (this.#followed.delete(log)) this.#release(this.#channels.log(log));
+    if (!this.#followed.end(log)) return;
+    const channel = this.#channels.log(log);
+    if (this.#used.end(channel)) this.#shards.unwant(channel);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -141,19 +124,7 @@ class RedisBus implements Bus {
   }
 
   #use(channel: string): void {
-    const uses = (this.#uses.get(channel) ?? 0) + 1;
-    this.#uses.set(channel, uses);
-    if (uses === 1) this.#shards.want(channel);
-  }
-
-  #release(channel: string): void {
-    const uses = (this.#uses.get(channel) ?? 0) - 1;
-    if (uses > 0) {
-      this.#uses.set(channel, uses);
-    } else {
-      this.#uses.delete(channel);
-      this.#shards.unwant(channel);
-    }
+    if (this.#used.begin(channel)) this.#shards.want(channel);
   }
 
   #publish(channel: string, message: BusMessage): void {
@@ -169,23 +140,7 @@ class RedisBus implements Bus {
     }
     const receiver = this.#receiver;
     if (opened.from === this.#node || receiver === null) return;
-    const { message } = opened;
-    switch (message.kind) {
-      case "hint":
-        if (this.#followed.has(message.hint.log)) receiver.onHint(message.hint);
-        return;
-      case "signal":
-        if (this.#followed.has(message.log)) receiver.onSignal(message.log, message.signal);
-        return;
-      case "digest":
-        receiver.onDigest(message.digest);
-        return;
-      case "message":
-        receiver.onMessage(message.message);
-        return;
-      default:
-        message satisfies never;
-    }
+    deliver(opened.message, receiver, this.#followed);
   }
 
   #tell(state: "up" | "down"): void {

@@ -1,16 +1,10 @@
 import type { LogId } from "../core/log.ts";
 import type { Bus, BusReceiver, Digest, Hint, NodeMessage, Signal } from "./bus.ts";
+import { type BusMessage, deliver, Uses } from "./messages.ts";
 
-/** What a node's bus is told. */
-export type FromHub =
-  | { readonly kind: "hint"; readonly hint: Hint }
-  | { readonly kind: "signal"; readonly log: LogId; readonly signal: Signal }
-  | { readonly kind: "digest"; readonly digest: Digest }
-  | { readonly kind: "message"; readonly message: NodeMessage };
-
-/** What a node's bus tells the hub. What it follows must arrive there; the rest, as all of `FromHub`, may be lost. */
+/** What a node's bus tells the hub. What it follows must arrive there; the rest, as all that the hub tells, may be lost. */
 export type ToHub =
-  | Exclude<FromHub, { kind: "message" }>
+  | Exclude<BusMessage, { kind: "message" }>
   | { readonly kind: "message"; readonly node: string; readonly message: NodeMessage }
   | { readonly kind: "follow" | "unfollow"; readonly log: LogId };
 
@@ -22,7 +16,7 @@ export class WorkersBus implements Bus {
   readonly alone = false;
   readonly #tell: (message: ToHub) => void;
   /** How often each log is followed; the hub knows whether. */
-  readonly #followed = new Map<LogId, number>();
+  readonly #followed = new Uses<LogId>();
   #state: { readonly state: "new" | "closed" } | { readonly state: "open"; readonly receiver: BusReceiver } = {
     state: "new",
   };
@@ -53,41 +47,19 @@ export class WorkersBus implements Bus {
   }
 
   follow(log: LogId): void {
-    const times = (this.#followed.get(log) ?? 0) + 1;
-    this.#followed.set(log, times);
-    if (times === 1) this.#send({ kind: "follow", log });
+    if (this.#followed.begin(log)) this.#send({ kind: "follow", log });
   }
 
   unfollow(log: LogId): void {
-    const times = (this.#followed.get(log) ?? 0) - 1;
-    if (times > 0) this.#followed.set(log, times);
-    else if (this.#followed.delete(log)) this.#send({ kind: "unfollow", log });
+    if (this.#followed.end(log)) this.#send({ kind: "unfollow", log });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#state = { state: "closed" };
   }
 
-  receive(message: FromHub): void {
-    if (this.#state.state !== "open") return;
-    const { receiver } = this.#state;
-    switch (message.kind) {
-      case "hint":
-        // Why asked: it may have been on its way when the log was unfollowed.
-        if (this.#followed.has(message.hint.log)) receiver.onHint(message.hint);
-        return;
-      case "signal":
-        if (this.#followed.has(message.log)) receiver.onSignal(message.log, message.signal);
-        return;
-      case "digest":
-        receiver.onDigest(message.digest);
-        return;
-      case "message":
-        receiver.onMessage(message.message);
-        return;
-      default:
-        message satisfies never;
-    }
+  receive(message: BusMessage): void {
+    if (this.#state.state === "open") deliver(message, this.#state.receiver, this.#followed);
   }
 
   #send(message: ToHub): void {
@@ -105,7 +77,7 @@ export interface HubMember {
 
 interface Member {
   readonly node: string;
-  readonly tell: (message: FromHub) => void;
+  readonly tell: (message: BusMessage) => void;
   readonly followed: Set<LogId>;
 }
 
@@ -115,7 +87,7 @@ export class BusHub {
   readonly #followers = new Map<LogId, Set<Member>>();
 
   /** `tell` brings a message to the bus of `node`. A node that is there under this id already is replaced. */
-  join(node: string, tell: (message: FromHub) => void): HubMember {
+  join(node: string, tell: (message: BusMessage) => void): HubMember {
     const member: Member = { node, tell, followed: new Set() };
     const before = this.#members.get(node);
     if (before !== undefined) this.#leave(before);
@@ -150,7 +122,7 @@ export class BusHub {
     }
   }
 
-  #tellFollowers(log: LogId, from: Member, message: FromHub): void {
+  #tellFollowers(log: LogId, from: Member, message: BusMessage): void {
     for (const member of this.#followers.get(log) ?? []) if (member !== from) member.tell(message);
   }
 
