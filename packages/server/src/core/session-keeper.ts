@@ -27,6 +27,8 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+type Batch = ReadonlyMap<Session, readonly Waiter[]>;
+
 /**
  * Keeps in the store what another node needs to go on with a session (REC-2): its rooms, and where its client stands for
  * certain. One write is in flight; what arrives meanwhile is the next.
@@ -167,7 +169,7 @@ export class SessionKeeper {
       const batch = this.#takeBatch();
       const ended = this.#ended.splice(0, batchMax);
       try {
-        if (batch.size > 0) await this.#write(batch);
+        if (batch.size > 0) await this.#writeAll(batch);
         if (ended.length > 0) await this.#store.endSessions(ended);
       } catch (error) {
         this.#giveBack(batch, error);
@@ -184,11 +186,37 @@ export class SessionKeeper {
       if (batch.size >= batchMax) break;
       batch.set(session, waiters);
       this.#next.delete(session);
+      this.#soon.delete(session);
+      this.#advanced.delete(session);
     }
     return batch;
   }
 
-  async #write(batch: ReadonlyMap<Session, readonly Waiter[]>): Promise<void> {
+  /** One that the store refuses for what it is fails alone. Rejects when the store is away: then nobody has failed. */
+  async #writeAll(batch: Batch): Promise<void> {
+    try {
+      await this.#write(batch);
+    } catch (error) {
+      if (mayPass(error)) throw error;
+      if (batch.size === 1) this.#refuse(batch, error);
+      else for (const half of halvesOf(batch)) await this.#writeAll(half);
+    }
+  }
+
+  #refuse(batch: Batch, error: unknown): void {
+    for (const [session, waiters] of batch) {
+      this.#written(session);
+      for (const { reject } of waiters) reject(refusalOf(error));
+    }
+  }
+
+  /** It is written again a while after those that were written before. */
+  #written(session: Session): void {
+    this.#connected.delete(session);
+    if (session.connection !== null) this.#connected.add(session);
+  }
+
+  async #write(batch: Batch): Promise<void> {
     const sessions = [...batch.keys()];
     const sentAt = Math.trunc(this.#clock.monotonic());
     const results = await this.#store.putSessions(
@@ -199,8 +227,7 @@ export class SessionKeeper {
       }),
     );
     for (const [index, session] of sessions.entries()) {
-      this.#connected.delete(session);
-      if (session.connection !== null) this.#connected.add(session);
+      this.#written(session);
       if (results[index] === false && !session.dropped) this.#onLost(session);
       for (const { resolve } of batch.get(session) ?? []) resolve();
     }
@@ -220,23 +247,33 @@ export class SessionKeeper {
     };
   }
 
-  /** What could not be written is written later, unless it never can be. Those who have waited too long are told. */
-  #giveBack(batch: ReadonlyMap<Session, readonly Waiter[]>, error: unknown): void {
+  /** What could not be written is written later. Those who have waited too long are told. */
+  #giveBack(batch: Batch, error: unknown): void {
     const before = this.#clock.monotonic() - waitMaxMs;
-    const mayPass = !this.#stopped && (error instanceof StoreUnavailable || error instanceof OutcomeUnknown);
+    const isLater = !this.#stopped && mayPass(error);
     for (const [session, waiters] of batch) {
-      if (mayPass && !session.dropped) this.#add(session);
+      if (isLater && !session.dropped) this.#add(session);
       for (const waiter of waiters) {
         if (session.dropped) waiter.resolve();
-        else if (mayPass && waiter.since > before) this.#add(session, waiter);
+        else if (isLater && waiter.since > before) this.#add(session, waiter);
         else waiter.reject(refusalOf(error));
       }
     }
   }
 }
 
+function mayPass(error: unknown): boolean {
+  return error instanceof StoreUnavailable || error instanceof OutcomeUnknown;
+}
+
+function halvesOf(batch: Batch): readonly Batch[] {
+  const all = [...batch];
+  const middle = Math.ceil(all.length / 2);
+  return [new Map(all.slice(0, middle)), new Map(all.slice(middle))];
+}
+
 function refusalOf(error: unknown): Error {
-  if (error instanceof StoreUnavailable || error instanceof OutcomeUnknown)
+  if (mayPass(error))
     return new RefusalError("store_unavailable", "the store takes no writes at the moment; try again", 1_000);
   return error instanceof Error ? error : new Error("the store refused sessions", { cause: error });
 }
