@@ -72,17 +72,16 @@ type Dates =
   | AuthenticationRefusal;
 
 function readDates(auth: Config["auth"], claims: object, nowSeconds: number): Dates {
-  for (const name of ["exp", "nbf", "iat"]) {
-    const value = claimAt(claims, name);
-    if (value !== undefined && !dateSchema.safeParse(value).success) {
-      return refused(
-        "unauthorized",
-        `the token's ${name} is no date: it must be a number of seconds since 1970, before the year 10000`,
-      );
-    }
+  const expires = dateOf(claims, "exp");
+  const notBefore = dateOf(claims, "nbf");
+  const issued = dateOf(claims, "iat");
+  if (expires === null || notBefore === null || issued === null) {
+    const name = expires === null ? "exp" : notBefore === null ? "nbf" : "iat";
+    return refused(
+      "unauthorized",
+      `the token's ${name} is no date: it must be a number of seconds since 1970, before the year 10000`,
+    );
   }
-  const expires = dateSchema.optional().parse(claimAt(claims, "exp"));
-  const issued = dateSchema.optional().parse(claimAt(claims, "iat"));
   if (expires === undefined && auth.expiryRequired) {
     return refused(
       "unauthorized",
@@ -98,6 +97,14 @@ function readDates(auth: Config["auth"], claims: object, nowSeconds: number): Da
   }
   const expiresAt = expires === undefined ? null : (expires + auth.clockToleranceSeconds) * 1_000;
   return { ok: true, expiresAt, issuedAt: Math.floor(issued ?? 0) };
+}
+
+/** Undefined: there is none. Null: it is no date. */
+function dateOf(claims: object, name: string): number | null | undefined {
+  const value = claimAt(claims, name);
+  if (value === undefined) return undefined;
+  const date = dateSchema.safeParse(value);
+  return date.success ? date.data : null;
 }
 
 /** Most users' roles: one list for all of them. */
