@@ -22,10 +22,14 @@ const reads: ReadonlySet<keyof Store> = new Set<keyof Store>([
   "leases",
 ]);
 
+export function isRead(method: keyof Store): boolean {
+  return reads.has(method);
+}
+
 /** What the caller is told of a call whose answer will never come. */
 export function lostCall(method: keyof Store, why: string): Error {
   const message = `${why} during ${String(method)}`;
-  return reads.has(method) ? new StoreUnavailable(message) : new OutcomeUnknown(message);
+  return isRead(method) ? new StoreUnavailable(message) : new OutcomeUnknown(message);
 }
 
 export function errorOf({ kind, message }: Failure): Error {

@@ -33,13 +33,14 @@ export interface WorkerOptions {
   readonly create: boolean;
 }
 
-/** Requests that were made in one turn of the event loop, or the wish to end after all requests before it. */
+/** Requests that were made meanwhile, or the wish to end after all requests before it. */
 export type ToWorker = readonly Request[] | "close";
 
 export type FromWorker =
   | { readonly type: "opened" }
   | { readonly type: "unusable"; readonly message: string }
-  | { readonly type: "answers"; readonly answers: readonly Answer[] };
+  /** `isLast`: of the oldest requests that were not all answered before. */
+  | { readonly type: "answers"; readonly answers: readonly Answer[]; readonly isLast: boolean };
 
 export type Answer =
   | {

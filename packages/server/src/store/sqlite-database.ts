@@ -1,4 +1,4 @@
-import type { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { LogId, LogState, Millis, Seq } from "../core/log.ts";
 import { checkBound } from "./append-check.ts";
 import { ClientIds } from "./client-ids.ts";
@@ -40,6 +40,8 @@ export class CommitInDoubt extends Error {
 export class SqliteDatabase implements Handlers {
   readonly #database: DatabaseSync;
   readonly #synchronous: Synchronous;
+  readonly #beginRead: StatementSync;
+  readonly #endRead: StatementSync;
   readonly #logs: Logs;
   readonly #pages: Pages;
   readonly #appends: Appends;
@@ -52,6 +54,8 @@ export class SqliteDatabase implements Handlers {
   constructor(database: DatabaseSync, synchronous: Synchronous) {
     this.#database = database;
     this.#synchronous = synchronous;
+    this.#beginRead = database.prepare("BEGIN");
+    this.#endRead = database.prepare("COMMIT");
     this.#logs = new Logs(database, generationOf(database));
     this.#pages = new Pages(database);
     this.#clientIds = new ClientIds(database);
@@ -215,6 +219,18 @@ export class SqliteDatabase implements Handlers {
   /** Deletes some of what lies below the floors. False when nothing is left to delete. */
   purgeSome(): boolean {
     return this.#logs.hasGarbage() && this.#unsynced(() => this.#logs.purgeSome());
+  }
+
+  /**
+   * What is read until `endReading`, which comes before anything is written, is of one snapshot. Why: the file is locked
+   * once for all of it, which for each statement costs more than most of them.
+   */
+  beginReading(): void {
+    if (!this.#database.isTransaction) this.#beginRead.run();
+  }
+
+  endReading(): void {
+    if (this.#database.isTransaction) this.#endRead.run();
   }
 
   #state(log: LogId): LogState | undefined {

@@ -26,6 +26,9 @@ export interface ThreadOptions extends WorkerOptions {
   readonly onEnd: () => void;
 }
 
+/** Messages to the thread that it has not answered: one in work, and one so that it does not wait for the next. */
+const underWayMax = 2;
+
 // From source this file ends in .ts, in the published package in .js, and the worker's likewise.
 const workerFile = new URL(`./sqlite-worker${path.extname(import.meta.url)}`, import.meta.url);
 
@@ -34,8 +37,10 @@ export class StoreThread {
   readonly #worker: Worker;
   readonly #onCommit: ThreadOptions["onCommit"];
   readonly #pending = new Map<number, Pending>();
-  /** Asked for in this turn, and not sent yet. */
+  /** Asked for, and not sent yet. */
   #unsent: Unsent[] = [];
+  #underWay = 0;
+  #isSending = false;
   readonly #ended = Promise.withResolvers<void>();
   #lastId = 0;
   #hasEnded = false;
@@ -80,6 +85,8 @@ export class StoreThread {
           return start.unusable(message.message);
         case "answers":
           for (const answer of message.answers) this.#settle(answer);
+          if (message.isLast) this.#underWay -= 1;
+          this.#sendSoon();
       }
     });
     worker.on("exit", () => this.#end());
@@ -91,9 +98,21 @@ export class StoreThread {
     return new Promise((resolve, reject) => {
       this.#lastId += 1;
       this.#pending.set(this.#lastId, { method, resolve, reject });
-      // Why not one message each: in a storm of joins they would cost more than what they ask for.
-      if (this.#unsent.length === 0) setImmediate(() => this.#sendAll());
       this.#unsent.push({ id: this.#lastId, method, values });
+      this.#sendSoon();
+    });
+  }
+
+  /**
+   * At the end of this turn of the event loop, unless the thread has enough to do. Why not one message for each request:
+   * in a storm of joins they would cost more than what they ask for.
+   */
+  #sendSoon(): void {
+    if (this.#isSending || this.#underWay >= underWayMax || this.#unsent.length === 0) return;
+    this.#isSending = true;
+    setImmediate(() => {
+      this.#isSending = false;
+      this.#sendAll();
     });
   }
 
@@ -107,7 +126,9 @@ export class StoreThread {
   #sendAll(): void {
     const requests = this.#unsent;
     this.#unsent = [];
-    if (requests.length > 0 && !this.#hasEnded) this.#send(requests);
+    if (requests.length === 0 || this.#hasEnded) return;
+    this.#underWay += 1;
+    this.#send(requests);
   }
 
   #settle(answer: Answer): void {

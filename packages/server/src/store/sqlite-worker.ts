@@ -1,6 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { z } from "zod";
-import type { Failure } from "./call-failure.ts";
+import { type Failure, isRead } from "./call-failure.ts";
 import type {
   Answer,
   Arguments,
@@ -30,7 +30,9 @@ interface Value {
   readonly value: unknown;
 }
 
-function tell(message: Exclude<FromWorker, { type: "answers" }> | { type: "answers"; answers: Settled[] }): void {
+type Answers = Omit<Extract<FromWorker, { type: "answers" }>, "answers"> & { readonly answers: readonly Settled[] };
+
+function tell(message: Exclude<FromWorker, { type: "answers" }> | Answers): void {
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port between threads has no origin
   parentPort?.postMessage(message);
 }
@@ -62,17 +64,20 @@ function answerAll(database: SqliteDatabase, requests: readonly Request[]): void
   let answers: Settled[] = [];
   let since = performance.now();
   for (const request of requests) {
+    if (isRead(request.method)) database.beginReading();
+    else database.endReading();
     const settled = answer(database, request);
     answers.push(settled.answer);
     if (settled.isFatal || performance.now() - since > gatherMs) {
-      tell({ type: "answers", answers });
+      tell({ type: "answers", answers, isLast: false });
       answers = [];
       since = performance.now();
     }
     if (settled.isFatal) process.exit(1);
     if (purgedAfter.has(request.method)) startPurging(database);
   }
-  if (answers.length > 0) tell({ type: "answers", answers });
+  database.endReading();
+  tell({ type: "answers", answers, isLast: true });
 }
 
 function answer(database: SqliteDatabase, request: Request): { answer: Settled; isFatal: boolean } {
