@@ -57,7 +57,7 @@ export class SimulatedConnection implements Connection {
     return Math.max(0, this.#options.windowBytes - this.unanswered);
   }
 
-  write(frames: readonly Buffer[]): void {
+  write(frames: readonly Buffer[], confirms = false): void {
     if (this.closed) return;
     this.writes += 1;
     this.written?.push([...frames]);
@@ -66,7 +66,7 @@ export class SimulatedConnection implements Connection {
       this.#sincePing += frame.length;
     }
     this.unansweredMax = Math.max(this.unansweredMax, this.unanswered);
-    if (this.#sincePing >= this.#options.windowBytes / 2) this.confirm();
+    if (confirms || this.#sincePing >= this.#options.windowBytes / 2) this.confirm();
     this.#read();
   }
 

@@ -282,14 +282,15 @@ export class Session {
     this.#granted = 0;
     this.#recordReplies();
     for (const subscriber of due) bytes += this.#take(subscriber, frames, connection.free() - bytes);
+    const runsMany = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2;
+    const confirms = this.#confirmNow || runsMany;
+    this.#confirmNow = false;
     if (frames.length > 0) {
       this.#wroteSincePing = true;
-      connection.write(frames);
+      connection.write(frames, confirms);
+    } else if (confirms) {
+      connection.confirm();
     }
-    // Why only now: a ping must follow what it is to confirm.
-    const runsMany = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2;
-    if (this.#confirmNow || runsMany) connection.confirm();
-    this.#confirmNow = false;
   }
 
   /** Writes the replies alone; what else is due stays so. True when there is such. */

@@ -11,9 +11,10 @@ export interface Connection {
   free(): number;
   /**
    * Writes ready frames, in order, as one write. The caller keeps within `free()` for entries and pages; small replies
-   * may exceed it. Nothing is written after the close began. Pings early once half of the window is unanswered.
+   * may exceed it. Nothing is written after the close began. Pings early once half of the window is unanswered;
+   * `confirms`: as soon as `confirm` does, in the same write if that is now.
    */
-  write(frames: readonly Buffer[]): void;
+  write(frames: readonly Buffer[], confirms?: boolean): void;
   /** Pings now, or as soon as the outstanding ping is answered: what was written until then is soon known to have arrived. */
   confirm(): void;
   /** Ends the Engine.IO connection. `transport` lets stock clients return by themselves; the reason is logged and counted. */

@@ -76,13 +76,14 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
     return Math.max(0, this.shared.settings.windowBytes - this.unanswered());
   }
 
-  write(frames: readonly Buffer[]): void {
+  write(frames: readonly Buffer[], confirms = false): void {
     if (this.transport === null) return;
-    let bytes = 0;
-    for (const frame of frames) bytes += frame.length;
-    this.#sincePing += bytes;
-    this.transport.write(frames);
-    this.#pingEarly();
+    for (const frame of frames) this.#sincePing += frame.length;
+    const pings = !this.#pinged && (confirms || this.#isPingDue());
+    // Why with them: a write of its own would cost as much as theirs.
+    this.transport.write(pings ? [...frames, pingFrame] : frames);
+    if (pings) this.#onPingWritten();
+    else if (confirms) this.#confirming = true;
   }
 
   confirm(): void {
@@ -169,11 +170,17 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
     this.#schedule();
   }
 
-  #pingEarly(): void {
-    if (!this.#pinged && this.#sincePing * 2 >= this.shared.settings.windowBytes) this.#ping();
+  /** Half of the window is unanswered. */
+  #isPingDue(): boolean {
+    return this.#sincePing * 2 >= this.shared.settings.windowBytes;
   }
 
   #ping(): void {
+    this.transport?.write(pingFrames);
+    this.#onPingWritten();
+  }
+
+  #onPingWritten(): void {
     if (this.transport === null) return;
     this.#pinged = true;
     this.#confirming = false;
@@ -181,7 +188,6 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
     this.#sincePing = 0;
     this.#heartbeatTick = this.shared.wheel.now() + this.shared.pingTimeoutTicks;
     this.#schedule();
-    this.transport.write(pingFrames);
     this.events?.onPinged();
   }
 
@@ -195,8 +201,7 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
     this.#heartbeatTick = this.shared.wheel.now() + this.shared.pingTicks;
     this.#schedule();
     this.events?.onAnswered();
-    if (this.#confirming && !this.#pinged) this.#ping();
-    else this.#pingEarly();
+    if (!this.#pinged && (this.#confirming || this.#isPingDue())) this.#ping();
   }
 
   #closed(reason: CloseReason, how: Ending | "ended"): void {

@@ -5,6 +5,8 @@ import type { CloseReason } from "./connection.ts";
 import type { GatewaySettings } from "./settings.ts";
 import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
 
+/** Frames that are not larger than this together are copied: for so few bytes it is cheaper than a gathering write. */
+const copiedBytesMax = 4_096;
 /** Pongs are not worth more memory than this to a client that does not read them. */
 const unreadBytesForPongs = 16_384;
 const closeTimeoutMs = 10_000;
@@ -32,8 +34,15 @@ export class EngineWebSocket extends WebSocket implements Transport {
     const { wire } = this;
     if (wire === null || this.readyState !== WebSocket.OPEN || !wire.writable) return;
     const [first] = frames;
-    if (first !== undefined && frames.length === 1) {
+    if (first === undefined) return;
+    if (frames.length === 1) {
       wire.write(first);
+      return;
+    }
+    let bytes = 0;
+    for (const frame of frames) bytes += frame.length;
+    if (bytes <= copiedBytesMax) {
+      wire.write(Buffer.concat(frames, bytes));
       return;
     }
     wire.cork();
@@ -140,7 +149,10 @@ export function createWebSocketDoor(settings: GatewaySettings): WebSocketDoor {
   });
   return {
     open(request, wire, head, opened) {
+      // Why: the answer to the request and what is written first go out as one.
+      wire.cork();
       server.handleUpgrade(request, wire, head, (socket) => opened(socket));
+      wire.uncork();
     },
   };
 }
