@@ -2,7 +2,8 @@ import { randomBytes, randomInt } from "node:crypto";
 import { v7 } from "uuid";
 
 const randomBytesPerId = 16;
-const pooledIds = 256;
+const randomBytesPerSecret = 15;
+const pooledBytes = 4_096;
 let pool = Buffer.alloc(0);
 let lastMs = 0;
 let sequence = 0;
@@ -16,20 +17,20 @@ export function newEntryId(): string {
   } else {
     sequence += 1;
   }
-  return v7({ msecs: lastMs, seq: sequence, random: nextRandom() });
+  return v7({ msecs: lastMs, seq: sequence, random: nextRandom(randomBytesPerId) });
 }
 
 /** Why a pool: asking the system for each id was a twentieth of the work of a send. */
-function nextRandom(): Uint8Array {
-  if (pool.length === 0) pool = randomBytes(randomBytesPerId * pooledIds);
-  const random = pool.subarray(0, randomBytesPerId);
-  pool = pool.subarray(randomBytesPerId);
+function nextRandom(bytes: number): Buffer {
+  if (pool.length < bytes) pool = randomBytes(pooledBytes);
+  const random = pool.subarray(0, bytes);
+  pool = pool.subarray(bytes);
   return random;
 }
 
 /** 120 random bits, for ids that let their holder in. 20 characters of base64url. */
 export function newSecret(): string {
-  return randomBytes(15).toString("base64url");
+  return nextRandom(randomBytesPerSecret).toString("base64url");
 }
 
 /** From `min`, below `max`; both are safe integers, less than 2⁴⁸ apart. */

@@ -3,6 +3,7 @@ import type { Server as HttpsServer } from "node:https";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../core/clock.ts";
 import { textFrame } from "../core/frame.ts";
+import { newSecret } from "../core/ids.ts";
 import type { CloseReason, ConnectionEvents } from "./connection.ts";
 import { EngineConnection, type EngineShared } from "./engine-connection.ts";
 import {
@@ -10,7 +11,6 @@ import {
   engineErrors,
   handshakeOf,
   isOriginAllowed,
-  newSid,
   notHereStatus,
   openPacket,
   parseQuery,
@@ -228,8 +228,9 @@ export class Engine<Scope> {
     return connection;
   }
 
+  /** Whoever knows a connection's id may speak for it. */
   #newSid(): string {
-    return (this.#options.neighbours?.mark ?? "") + newSid();
+    return (this.#options.neighbours?.mark ?? "") + newSecret();
   }
 
   #onProbe(request: IncomingMessage, wire: Duplex, head: Buffer, sid: string): void {

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { Millis } from "../core/log.ts";
@@ -51,11 +50,6 @@ export function parseQuery(url: string): EngineQuery | EngineError {
   if (transport !== "polling" && transport !== "websocket") return engineErrors.unknownTransport;
   if (query.get("EIO") !== "4") return engineErrors.unsupportedVersion;
   return { transport, sid: query.get("sid") ?? "" };
-}
-
-/** 120 random bits: whoever knows a connection's id may speak for it. */
-export function newSid(): string {
-  return randomBytes(15).toString("base64url");
 }
 
 export function handshakeOf(request: IncomingMessage, at: Millis): Handshake {
