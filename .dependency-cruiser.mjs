@@ -37,6 +37,13 @@ export default {
       to: { path: server, pathNot: [`${server}(store|bus)/`, ...ports.map((port) => server + port)] },
     },
     {
+      name: "load-meets-the-wire-only",
+      comment: "The load generator sees a server as clients do, and loads others than Parley, too.",
+      severity: "error",
+      from: { path: `${server}load/`, pathNot: tests },
+      to: { path: "^packages/", pathNot: `${server}load/` },
+    },
+    {
       name: "protocol-imports-zod-only",
       comment: "The contract runs everywhere and depends on nothing but its schema library.",
       severity: "error",

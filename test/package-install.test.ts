@@ -88,19 +88,25 @@ test("installed in an empty folder, the packages bring a message from one client
   expect(ran.stderr).toBe("");
 });
 
-test("the installed command says its version, starts a node and stops it", async () => {
+test("the installed command says its version, starts a node, puts a load on it and stops it", async () => {
   const parley = path.join(app, "node_modules", ".bin", "parley");
   expect(await run(parley, ["version"], app)).toMatchObject({
     code: 0,
     stdout: expect.stringMatching(/^parley \d+\.\d+\.\d+/),
   });
+  const secrets = { PARLEY_AUTH_SECRET: secret, PARLEY_API_KEYS: "an-api-key-of-this-test" };
   await using node = await start(parley, ["start"], app, {
     PARLEY_SERVER_HOST: "127.0.0.1",
     PARLEY_SERVER_PORT: "0",
     PARLEY_INTERNAL_PORT: "0",
-    PARLEY_AUTH_SECRET: secret,
+    ...secrets,
   });
-  const [, url = ""] = await node.waitForLine(/"internal":"(http:[^"]+)".*"event":"node_ready"/);
+  const [, publicUrl = "", url = ""] = await node.waitForLine(
+    /"public":"(http:[^"]+)","internal":"(http:[^"]+)".*"event":"node_ready"/,
+  );
   expect((await fetch(`${url}/health/ready`)).status).toBe(200);
+  const load = ["--members", "4", "--rooms", "2", "--rate", "20", "--seconds", "1"];
+  const bench = await run(parley, ["bench", "--url", publicUrl, "--api-url", url, ...load], app, secrets);
+  expect(bench).toMatchObject({ code: 0, stdout: expect.stringMatching(/^delivered +40 of 40/m) });
   expect(await node.stop()).toEqual({ code: 0, signal: null });
 });

@@ -162,7 +162,7 @@ export async function checkWorkers(workers: number, processors = availableParall
 }
 
 /** The soft limit of this process; undefined where the system has no such file. */
-function readFileLimit(): number | undefined {
+export function readFileLimit(): number | undefined {
   try {
     const [, limit = ""] = /^Max open files\s+(\S+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
     return limit === "unlimited" ? Number.POSITIVE_INFINITY : Number.parseInt(limit, 10) || undefined;

@@ -3,7 +3,7 @@ import type { RoomDescription } from "../core/operations.ts";
 import { createLog } from "../log.ts";
 import { NoNode, remoteRooms, type RoomOperations } from "./api-rooms.ts";
 import { type CommandContext, CommandFailed, type Run, textOption, UsageError } from "./command.ts";
-import { toolSettings } from "./settings.ts";
+import { localUrl, toolSettings } from "./settings.ts";
 
 const pageLimit = 500;
 
@@ -56,8 +56,7 @@ async function withRooms<Result>(
   const { config, adminSecret } = toolSettings(context);
   const url = textOption(context.options, "url");
   const key = textOption(context.options, "key") ?? config.api.keys[0];
-  const { host, port } = config.internal;
-  const address = url ?? `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const address = url ?? localUrl(config.internal);
   if (!URL.canParse(address)) throw new UsageError("--url is an address like http://127.0.0.1:3001");
   try {
     return await use(remoteRooms(address, key ?? ""));

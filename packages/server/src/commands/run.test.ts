@@ -66,6 +66,7 @@ describe("help", () => {
       "backup",
       "restore",
       "config docs",
+      "bench",
       "doctor",
       "version",
     ]) {
@@ -102,11 +103,55 @@ test.each<[string[], string]>([
   [["token", "create", "--user", "a\nb"], "--user"],
   [["room", "create", "@user:42"], "kept for the server"],
   [["room", "create", "r", "--access", "all"], "--access is public or members"],
+  [["bench", "--members", "0"], "--members is a whole number from 1 to 50,000"],
+  [["bench", "--members", "1e3"], "--members is a whole number"],
+  [["bench", "--rooms", "20", "--members", "19"], "--rooms 20 is more than --members 19"],
+  [["bench", "--seconds", "1801"], "--seconds is a whole number from 1 to 1,800"],
+  [["bench", "--rate", "50001"], "--rate is a whole number from 1 to 50,000"],
+  [["bench", "--in-flight", "1001"], "--in-flight is a whole number from 1 to 1,000"],
+  [["bench", "--rate", "1", "--in-flight", "1"], "--rate and --in-flight exclude each other"],
+  [["bench", "--url", "https://parley.example"], "the generator speaks no TLS"],
+  [["bench", "--url", "http://127.0.0.1:3000/chat"], "is not like http://10.0.0.1:3000"],
+  [["bench", "--url", "127.0.0.1:3000"], "is not like http://10.0.0.1:3000"],
+  [["bench", "--api-url", "nowhere"], "--api-url is an address"],
+  [["bench", "--tenant", "a/b"], "--tenant is no name of a tenant"],
+  [["bench", "--token-file", "none"], "--token-file cannot be read"],
   [["config", "check", "--mode", "test"], "--mode is development or production"],
 ])("a mistake exits with 1 and says what is wrong: %j", async (words, message) => {
   const { code, errors } = await parley(words);
   expect(code).toBe(1);
   expect(errors).toContain(message);
+});
+
+describe("bench has its tokens", () => {
+  const keys = { PARLEY_API_KEYS: "an-api-key-of-this-test" };
+
+  test("from the secret, and says what to do where a JWKS verifies them", async () => {
+    const env = { ...keys, PARLEY_AUTH_JWKS_URL: "https://id.example/jwks" };
+    const { code, errors } = await parley(["bench"], { env });
+    expect(code).toBe(1);
+    expect(errors).toContain("PARLEY_AUTH_SECRET");
+    expect(errors).toContain("--token-file FILE, one a line");
+  });
+
+  test("or from a file, of which it names the line that is none", async () => {
+    const file = path.join(folder.path, "tokens");
+    for (const [text, message] of [
+      ["a.b.c\n\nno token\n", "line 3 is no token"],
+      ["\n", "has no token"],
+    ] as const) {
+      await writeFile(file, text);
+      const { code, errors } = await parley(["bench", "--token-file", file], { env: keys });
+      expect(code).toBe(1);
+      expect(errors).toContain(message);
+    }
+  });
+
+  test("and an API key to make rooms with", async () => {
+    const { code, errors } = await parley(["bench"], { env: { PARLEY_AUTH_SECRET: secret } });
+    expect(code).toBe(1);
+    expect(errors).toContain("set PARLEY_API_KEYS");
+  });
 });
 
 describe("settings", () => {

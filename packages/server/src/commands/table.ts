@@ -154,6 +154,28 @@ export const commands: readonly Command[] = [
     load: async () => (await import("./proxy.ts")).printHaproxy,
   },
   {
+    name: "bench",
+    usage:
+      "[--url URL]... [--members 100] [--rooms 10] [--rate 100 | --in-flight N] [--seconds 10] [--api-url URL] [--key KEY] [--tenant NAME] [--token-file FILE] [--json]",
+    summary: "Put a load on running nodes, and count what comes back: what is lost, repeated, late",
+    options: {
+      url: { ...text, multiple: true },
+      members: text,
+      rooms: text,
+      rate: text,
+      "in-flight": text,
+      seconds: text,
+      "api-url": text,
+      key: text,
+      tenant: text,
+      "token-file": text,
+      json: flag,
+    },
+    words: [0, 0],
+    settings: true,
+    load: async () => (await import("./bench.ts")).measureCluster,
+  },
+  {
     name: "doctor",
     usage: "",
     summary: "Check this machine: Node, folder, ports, secret, open files, clock",

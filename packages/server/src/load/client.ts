@@ -53,6 +53,8 @@ export class Client implements FrameSink {
   #nextAcknowledgement = 0;
   /** Time of sending of each message that is not yet acknowledged; 0 where there is none. Only senders have one. */
   #unacknowledged: Float64Array | undefined;
+  /** The room of each of them. */
+  #unacknowledgedRooms: Int32Array | undefined;
   #inFlight = 0;
   readonly #requests = new Map<number, { resolve(reply: unknown): void; reject(error: Error): void }>();
   /** Called after an acknowledgement of a message, also of a refusing one. */
@@ -235,7 +237,8 @@ export class Client implements FrameSink {
       this.#session = sessionOf(packet);
       this.#step?.resolve();
     } else if (packet.startsWith("44")) {
-      this.#lose(`CONNECT refused: ${packet.slice(2, 80)}`);
+      const message = /"message":"([^"]{1,200})/.exec(packet)?.[1] ?? packet.slice(2, 80);
+      this.#lose(`CONNECT refused: ${message}`);
     } else if (packet.startsWith("41")) {
       this.#lose("disconnected by the server");
     }
@@ -263,8 +266,13 @@ export class Client implements FrameSink {
     this.#inFlight -= 1;
     // Every server here answers a send with an object whose first field is `ok`.
     if (buffer.toString("latin1", offset, offset + 11) === '[{"ok":true') this.#traffic.onAcknowledged(stamp);
-    else this.#traffic.onRefused(/"code":"([^"]+)"/.exec(buffer.toString("latin1", offset, end))?.[1] ?? "unknown");
+    else this.#onRefused(slot, buffer.toString("latin1", offset, end));
     this.onAcknowledged?.();
+  }
+
+  #onRefused(slot: number, reply: string): void {
+    const code = /"code":"([^"]+)"/.exec(reply)?.[1] ?? "unknown";
+    this.#traffic.onRefused(code, this.#unacknowledgedRooms?.[slot] ?? 0);
   }
 
   /** Sends an event and gives the first argument of its acknowledgement. */
@@ -293,12 +301,14 @@ export class Client implements FrameSink {
   sendMessage(room: RoomTraffic, stampMicros: number, textLength: number): void {
     const id = this.#nextAcknowledgement;
     this.#unacknowledged ??= new Float64Array(acknowledgementsMax);
+    this.#unacknowledgedRooms ??= new Int32Array(acknowledgementsMax);
     const slot = id % acknowledgementsMax;
     if (this.#unacknowledged[slot] !== 0)
       throw new TooManyUnacknowledged(`more than ${acknowledgementsMax} sends without an acknowledgement`);
     const counter = room.begin();
     this.#nextAcknowledgement += 1;
     this.#unacknowledged[slot] = stampMicros;
+    this.#unacknowledgedRooms[slot] = room.index;
     this.#inFlight += 1;
     this.#traffic.sends += 1;
     const text = messageText(room.index, counter, stampMicros, textLength);

@@ -24,7 +24,8 @@ export function observe(
     expectedDeliveries: traffic.expectedDeliveries,
     deliveries: traffic.deliveries,
     repeated: traffic.repeated,
-    skipped: traffic.skipped,
+    // Who jumped over none that was lost or came late jumped over those that the server had refused.
+    skipped: traffic.lost > 0 || traffic.late > 0 ? traffic.skipped : 0,
     outOfSequence: traffic.outOfSequence,
     unmarked: traffic.unmarked,
     plannedMs: times.plannedMs,

@@ -1,5 +1,5 @@
 import { Histogram } from "./histogram.ts";
-import { findMarker, findSeq, type Marker, readDecimal, readMarker } from "./marker.ts";
+import { findMarker, findSeq, type Marker, readDecimal, readMarker, roomsMax } from "./marker.ts";
 
 export function nowMicros(): number {
   return performance.now() * 1000;
@@ -32,6 +32,8 @@ export class RoomTraffic {
   readonly name: string;
   members = 0;
   sent = 0;
+  /** Of those sent: nobody gets them. */
+  refused = 0;
   /** Called when all members have got a message. */
   onComplete: (() => void) | undefined;
   readonly #lacking = new Int32Array(inFlightMax);
@@ -106,14 +108,16 @@ export class Traffic {
     this.sequenced = sequenced;
   }
 
+  /** Errors: throws beyond the rooms that a marker can name. */
   addRoom(name: string): RoomTraffic {
+    if (this.rooms.length >= roomsMax) throw new Error(`at most ${roomsMax} rooms can be told apart`);
     const room = new RoomTraffic(this.rooms.length, name);
     this.rooms.push(room);
     return room;
   }
 
   get expectedDeliveries(): number {
-    return this.rooms.reduce((deliveries, room) => deliveries + room.sent * room.members, 0);
+    return this.rooms.reduce((deliveries, { sent, refused, members }) => deliveries + (sent - refused) * members, 0);
   }
 
   /** Deliveries that never came: those that came twice stand in for none of them. */
@@ -189,8 +193,11 @@ export class Traffic {
     }
   }
 
-  onRefused(code: string): void {
+  /** A message into this room was refused. */
+  onRefused(code: string, index: number): void {
     count(this.refusedSends, code);
+    const room = this.rooms[index];
+    if (room !== undefined) room.refused += 1;
   }
 
   onLost(reason: string): void {
