@@ -104,8 +104,13 @@ export class Placement {
   /** Delivery to a subscriber was stopped: it goes on at its cursor, if the right to read still holds. */
   goOn(subscriber: Subscriber): void {
     const { session, log } = subscriber;
+    const { connection } = session;
+    // Who has come back meanwhile goes on by that.
     const waits = (): boolean =>
-      session.connection !== null && session.subscribers.includes(subscriber) && subscriber.feed === null;
+      connection !== null &&
+      session.connection === connection &&
+      session.subscribers.includes(subscriber) &&
+      subscriber.feed === null;
     const attempt = async (): Promise<void> => {
       if (!waits()) return;
       const { doubts } = session;
@@ -233,9 +238,12 @@ export class Placement {
     if (old !== undefined) this.remove(old);
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
-    const before = old === undefined ? leftAt(session, feed) : Math.max(old.cursor, old.repeatsTo);
+    const named = leftAt(session, feed);
+    const before = old === undefined ? named : Math.max(old.cursor, old.repeatsTo);
     subscriber.again = old === undefined ? before > 0 : old.again || old.cursor !== fromHistory;
-    if (old === undefined || old.epoch === feed.epoch) subscriber.repeatsTo = before === Infinity ? feed.head : before;
+    // Why not the head alone: the client may name an entry of which this node has not heard yet.
+    const known = Number.isFinite(named) ? Math.max(feed.head, named) : feed.head;
+    if (old === undefined || old.epoch === feed.epoch) subscriber.repeatsTo = before === Infinity ? known : before;
     if (session.connection !== null) this.#attach(subscriber, feed);
     return subscriber;
   }

@@ -136,16 +136,19 @@ export class Rooms {
    */
   async resume(subscriber: Subscriber): Promise<void> {
     const { session, log } = subscriber;
-    const { doubts } = session;
+    const { doubts, connection } = session;
+    // Why the same connection: who has come back once more meanwhile was rewound, and is resumed from there.
+    const isOver = (): boolean =>
+      connection === null || session.connection !== connection || !session.subscribers.includes(subscriber);
     if (isRoom(log) && !(await this.#placement.mayRead(session.user, log))) {
       if (session.subscribers.includes(subscriber)) this.close(subscriber, "forbidden");
       return;
     }
     const feed = await this.#feeds.open(log);
-    if (session.connection === null || !session.subscribers.includes(subscriber)) return;
+    if (isOver()) return;
     const { cursor } = subscriber;
     const reason = await this.#placement.gapBefore(subscriber, feed);
-    if (session.connection === null || !session.subscribers.includes(subscriber)) return;
+    if (isOver()) return;
     // Why: the client claims a place that the log has not reached; no page would ever be as new.
     if (reason === "ahead") subscriber.cursor = 0;
     if (cursor === fromHistory || reason !== null) {
