@@ -2,6 +2,7 @@ import { hash, randomInt } from "node:crypto";
 import type { Millis } from "../core/log.ts";
 import { batchKey, isStorable } from "./append-check.ts";
 import { bodyDigest } from "./client-ids.ts";
+import { bigintArray, intArray, textArray } from "./postgres-arrays.ts";
 import { arrange, readResults, writeRefused } from "./postgres-batch.ts";
 import type { Connections } from "./postgres-connections.ts";
 import { failureOf, portError } from "./postgres-errors.ts";
@@ -120,19 +121,19 @@ export class Appends {
       session.cluster,
       newSeed(),
       writeRefused(judged),
-      logs.map(({ log }) => log),
-      logs.map(({ rows: count }) => count),
-      rows.map(({ log }) => log),
-      rows.map(({ rank }) => rank),
-      rows.map(({ append: { id } }) => id),
-      rows.map(({ append: { type } }) => type),
-      rows.map(({ append: { actor } }) => actor),
-      rows.map(({ append: { at } }) => at),
-      rows.map(({ append: { v } }) => v),
-      rows.map(({ append: { clientId } }) => clientId),
-      rows.map(({ digest }) => digest),
-      rows.map(({ append: { type, data }, digest }) => (digest === null ? "" : bodyDigest(type, data))),
-      rows.map(({ append: { data } }) => data),
+      textArray(logs.map(({ log }) => log)),
+      bigintArray(logs.map(({ rows: count }) => count)),
+      intArray(rows.map(({ log }) => log)),
+      intArray(rows.map(({ rank }) => rank)),
+      textArray(rows.map(({ append: { id } }) => id)),
+      textArray(rows.map(({ append: { type } }) => type)),
+      textArray(rows.map(({ append: { actor } }) => actor)),
+      bigintArray(rows.map(({ append: { at } }) => at)),
+      bigintArray(rows.map(({ append: { v } }) => v)),
+      textArray(rows.map(({ append: { clientId } }) => clientId)),
+      textArray(rows.map(({ digest }) => digest)),
+      textArray(rows.map(({ append: { type, data }, digest }) => (digest === null ? "" : bodyDigest(type, data)))),
+      textArray(rows.map(({ append: { data } }) => data)),
       changed.map(({ log }) => log),
       changed.map(({ life }) => life),
       changed.map(({ seq }) => seq),
