@@ -44,7 +44,7 @@ export type Signal =
   /** What the room's other users are told. */
   | {
       readonly kind: "event";
-      readonly event: "user_typing" | "user_joined" | "user_left";
+      readonly event: "user_typing";
       readonly roomId: string;
       readonly userId: string;
     }

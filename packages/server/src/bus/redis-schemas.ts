@@ -22,7 +22,7 @@ const place = { log: logIdSchema, epoch: z.string() };
 export const signalSchema = z.discriminatedUnion("kind", [
   z.object({
     kind: z.literal("event"),
-    event: z.enum(["user_typing", "user_joined", "user_left"]),
+    event: z.literal("user_typing"),
     roomId: z.string(),
     userId: z.string(),
   }),
