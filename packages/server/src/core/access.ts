@@ -1,4 +1,4 @@
-import { RefusalError, type Role } from "@parley/protocol";
+import { RefusalError, type Role, roleSchema } from "@parley/protocol";
 import type { User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
 import { arrivalsPerCall } from "./batches.ts";
@@ -12,7 +12,12 @@ export interface Rights {
   readonly role: Role | null;
 }
 
+// Why these few for everybody: an answer is remembered for every member of a room.
 const noRights: Rights = { read: false, send: false, role: null };
+const openRights: Rights = { read: true, send: true, role: null };
+const memberRights = new Map(
+  roleSchema.options.map((role): [Role, Rights] => [role, { read: true, send: role !== "reader", role }]),
+);
 
 /** Throws the refusal `forbidden`, which is also the answer for a room that is not there. */
 export function requireRight(rights: Rights, roomId: string, what: "read" | "send"): void {
@@ -31,8 +36,8 @@ export interface AccessQuestion {
 
 /**
  * Port: who may do what. Asked in batches, as many questions at once as came in a turn of the event loop, or while all
- * calls that may be under way were; answers in the order of the questions. A policy that rejects or takes longer than `accessTimeoutMs` means: refused, and worth
- * asking again.
+ * calls that may be under way were; answers in the order of the questions. A policy that rejects or takes longer than
+ * `accessTimeoutMs` means: refused, and worth asking again.
  */
 export interface AccessPolicy {
   /** Questions of one call. */
@@ -56,9 +61,8 @@ export function storedMemberships(store: Store, openRooms: ReadonlySet<LogId> = 
       return questions.map(({ user, log }, index) => {
         const { room, role } = states[index] ?? {};
         if (!log.startsWith(`${user.tenant}/`)) return noRights;
-        if (role !== undefined) return { read: true, send: role !== "reader", role };
-        const open = room?.access === "public" || openRooms.has(log);
-        return open ? { read: true, send: true, role: null } : noRights;
+        if (role !== undefined) return memberRights.get(role) ?? noRights;
+        return room?.access === "public" || openRooms.has(log) ? openRights : noRights;
       });
     },
   };
@@ -93,6 +97,7 @@ export interface AccessLimits {
 
 interface Answer {
   readonly rights: Rights;
+  /** By the monotonic clock, in whole milliseconds: no box, as a fraction has. */
   readonly until: Millis;
   /** The user's as it was asked: another token of the same user may give other roles. */
   readonly roles: readonly string[];
@@ -147,7 +152,7 @@ export class Access {
   rights(user: User, log: LogId): Rights | Promise<Rights> {
     const key = keyOf(user.tenant, user.id, log);
     const known = this.#mayRemember() ? this.#answers.get(key) : undefined;
-    if (known !== undefined && known.until > this.#clock.now() && sameRoles(known.roles, user.roles)) {
+    if (known !== undefined && known.until > this.#clock.monotonic() && sameRoles(known.roles, user.roles)) {
       return known.rights;
     }
     return this.#ask(user, log, key);
@@ -213,7 +218,8 @@ export class Access {
 
   #remember(key: string, rights: Rights, roles: readonly string[]): void {
     this.#answers.delete(key);
-    this.#answers.set(key, { rights, until: this.#clock.now() + this.#limits.accessTtlMs, roles });
+    const until = Math.trunc(this.#clock.monotonic()) + this.#limits.accessTtlMs;
+    this.#answers.set(key, { rights, until, roles });
     if (this.#answers.size <= this.#limits.cacheMax) return;
     const [oldest] = this.#answers.keys();
     if (oldest !== undefined) this.#answers.delete(oldest);
