@@ -344,7 +344,7 @@ export class ParleyNode {
   }
 
   #signalled(log: LogId, signal: Signal): void {
-    if (signal.kind === "event" && signal.event === "user_typing") this.signals.onTyping(log, signal.userId);
+    if (signal.kind === "event") this.signals.onTyping(log, signal.userId);
     else this.presence.onSignal(log, signal);
   }
 
