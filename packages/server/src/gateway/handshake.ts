@@ -53,11 +53,15 @@ export function parseQuery(url: string): EngineQuery | EngineError {
 }
 
 export function handshakeOf(request: IncomingMessage, at: Millis): Handshake {
+  const { socket, url = "", headers } = request;
   return {
-    address: request.socket.remoteAddress ?? "",
-    url: request.url ?? "",
-    headers: request.headers,
-    secure: isEncrypted(request.socket),
+    // Why only when it is asked for: the system is asked then, and the answer kept with the socket for as long as it lives.
+    get address() {
+      return socket.remoteAddress ?? "";
+    },
+    url,
+    headers,
+    secure: isEncrypted(socket),
     at,
   };
 }
