@@ -40,7 +40,8 @@ function memoryWorkload(name: string, arrival: Arrival, title: string): Workload
 /** RSS after a forced collection, minus the base, over the connections that have joined and are still there. */
 async function run(context: RunContext, arrival: Arrival): Promise<readonly Figure[]> {
   const { server } = context;
-  const settleMs = context.scale === "full" ? 3_000 : 300;
+  // Longer than what servers keep of an arrival for a moment: rates, handshakes, answers.
+  const settleMs = context.scale === "full" ? 15_000 : 300;
   // Before the base: rooms are there before anyone joins them, and what a server makes once, on first use, is no cost of
   // a connection; so a few come and go.
   const names = roomNames("memory", connections(context.scale) / membersPerRoom);
