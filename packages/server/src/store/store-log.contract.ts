@@ -138,6 +138,40 @@ export function appendContract(open: () => Promise<StoreHarness>): void {
       expect(textsOf(await entriesAfter(harness.store, room, 0))).toEqual(["a", "b"]);
     });
 
+    test("[LOG-3] repeats and refusals among new entries of several logs leave no gap in any of them", async () => {
+      await using harness = await open();
+      const writer = new Writer(harness.store);
+      // By their bytes the third name stands before the second, by units of UTF-16 after it.
+      const logs = ["a", "\u{1f600}", "\ufb00", "z"].map((name) => logId("default", name));
+      const first = await writer.append(...logs.map((log) => append("once", { log, clientId: "c" })));
+      expect(outcomes(first)).toEqual([1, 1, 1, 1]);
+      const batch = logs
+        .toReversed()
+        .flatMap((log) => [
+          append("new", { log, clientId: "n" }),
+          append("once", { log, clientId: "c" }),
+          editOf(99, "x", { log }),
+          append("new", { log, clientId: "n" }),
+          append("", { log, type: "event", data: '{"event":"\\"{é}"}' }),
+          append("another", { log, clientId: "c" }),
+          append("last", { log }),
+        ]);
+      const results = await writer.append(...batch);
+      const expected = [2, 1, "not_found", 2, 3, "conflict", 4];
+      expect(outcomes(results)).toEqual(logs.flatMap(() => expected));
+      expect(await harness.store.append({ node: writer.node, n: writer.n, appends: batch })).toEqual(results);
+      for (const log of logs) {
+        const entries = await entriesAfter(harness.store, log, 0);
+        expect(entries.map(({ seq, clientId }) => [seq, clientId])).toEqual([
+          [1, "c"],
+          [2, "n"],
+          [3, null],
+          [4, null],
+        ]);
+        expect(entries[2]?.data).toBe('{"event":"\\"{é}"}');
+      }
+    });
+
     test("[LOG-3] a refused append does not use its client id up", async () => {
       await using harness = await open();
       const writer = new Writer(harness.store);
