@@ -41,17 +41,18 @@ try {
 }
 
 function unfit(chosen: Workload, peer: ServerKind): string | undefined {
-  const { nodes } = chosen;
+  const { nodes, workers = 1 } = chosen;
   const { nodesMax } = peer;
   const reason = chosen.unfit?.(peer);
   if (reason !== undefined) return reason;
+  if (workers > 1 && peer.workers !== true) return `it is one process, and the workload has ${workers} behind one port`;
   return nodes > nodesMax ? `it knows no other node, and the workload has ${nodes}` : undefined;
 }
 
 async function measured(chosen: Workload, peer: ServerKind): Promise<RunReport> {
-  const { name, nodes, raiseRateLimits } = chosen;
+  const { name, nodes, workers = 1, raiseRateLimits } = chosen;
   const secret = randomBytes(32).toString("hex");
-  await using server = await peer.start({ cores, secret, directory, raiseRateLimits, nodes });
+  await using server = await peer.start({ cores, secret, directory, raiseRateLimits, nodes, workers });
   const figures = await chosen.run({ kind: peer, server, secret, tokenOf: tokensOf(secret), scale });
   const { command, versions, settings } = server;
   return {

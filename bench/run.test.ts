@@ -35,7 +35,12 @@ async function runShort(...choice: readonly string[]) {
 
 // Times are not judged here: other tests run beside this one, and may well have runs refused for it.
 test("the bench measures Parley on one node from end to end", { timeout: 240_000 }, async () => {
-  const { stdout, rows, svg } = await runShort("--workload", "rooms,storm,drops", "--servers", "parley");
+  const { stdout, rows, svg } = await runShort(
+    "--workload",
+    "rooms,storm,drops,growth-workers-2",
+    "--servers",
+    "parley",
+  );
   expect(stdout).toContain("PARLEY_LIMITS_EVENTS_PER_SECOND=1000000");
   const measured = new Map(
     rows.map(({ workload, metric, median, refusedMedian }) => [`${workload} ${metric}`, median ?? refusedMedian]),
@@ -43,6 +48,8 @@ test("the bench measures Parley on one node from end to end", { timeout: 240_000
   expect(measured.get("rooms deliveries")).toBeGreaterThan(0);
   expect(measured.get("storm clients complete")).toBe(100);
   expect(measured.get("drops delivered")).toBe(100);
+  expect(measured.get("growth-workers-2 CPU per delivery, 2 workers")).toBeGreaterThan(0);
+  expect(stdout).toContain("PARLEY_SERVER_WORKERS=2");
   expect(svg).toContain("rooms: deliveries [/s]");
 });
 

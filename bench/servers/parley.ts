@@ -31,6 +31,7 @@ export const parley: ServerKind = {
   durable: true,
   comesBack: "positions",
   nodesMax: 1,
+  workers: true,
   polling: true,
   missing: () => undefined,
   start: (options) => start(options, []),
@@ -51,6 +52,7 @@ export const parleyCluster: ServerKind = {
   durable: true,
   comesBack: "positions",
   nodesMax: 8,
+  workers: true,
   polling: true,
   missing: () => undefined,
   start: (options) => start(options, ["postgres", "redis"]),
@@ -130,8 +132,11 @@ async function startNode(options: ServerOptions, { apiKey, internalPort, service
   return nodeOf(server, port);
 }
 
-function changedSettings({ raiseRateLimits }: ServerOptions): Readonly<Record<string, string>> {
-  return raiseRateLimits ? raisedLimits : {};
+function changedSettings({ raiseRateLimits, workers }: ServerOptions): Readonly<Record<string, string>> {
+  return {
+    ...(raiseRateLimits ? raisedLimits : {}),
+    ...(workers === 1 ? {} : { PARLEY_SERVER_WORKERS: String(workers) }),
+  };
 }
 
 async function makeRooms(api: string, apiKey: string, names: readonly string[]): Promise<void> {

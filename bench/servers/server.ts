@@ -12,6 +12,8 @@ export interface ServerOptions {
   readonly raiseRateLimits: boolean;
   /** Nodes of one cluster, all on the same cores. */
   readonly nodes: number;
+  /** Processes behind the one port of each node; 1: the node is one. */
+  readonly workers: number;
 }
 
 /** One process that clients connect to. */
@@ -61,6 +63,8 @@ export interface ServerKind {
   readonly polling: boolean;
   /** Nodes that it can run as; 1: it knows no other node. */
   readonly nodesMax: number;
+  /** It can run as several processes behind one port. */
+  readonly workers?: true;
   /** Why it cannot run here, which the table then says; `undefined` when it can. */
   missing(): string | undefined;
   start(options: ServerOptions): Promise<RunningServer>;

@@ -101,7 +101,26 @@ const growthNodes: readonly Workload[] = [1, 2, 4].map((nodes) => ({
     }),
 }));
 
-export const growth: readonly Workload[] = [growthMembers, growthRooms, growthLogs, ...growthNodes];
+const growthWorkers: readonly Workload[] = [1, 2].map((workers) => ({
+  ...common,
+  name: `growth-workers-${workers}`,
+  title: `CPU per delivery of all processes with ${named(workers)} behind one port: 100 rooms of 10 members, 500 messages/s`,
+  serverCores: "0,1",
+  workers,
+  openFiles: () => 2_000,
+  run: (context) =>
+    costs(context, named(workers), 500, {
+      rooms: roomNames("growth-workers", 100),
+      membersPerRoom: 10,
+      firstUser: 0,
+    }),
+}));
+
+function named(workers: number): string {
+  return workers === 1 ? "1 worker" : `${workers} workers`;
+}
+
+export const growth: readonly Workload[] = [growthMembers, growthRooms, growthLogs, ...growthNodes, ...growthWorkers];
 
 async function inTurn(
   sizes: readonly number[],

@@ -35,6 +35,8 @@ export interface Workload {
   readonly serverCores: Cores;
   /** Nodes of one cluster that the server runs as. */
   readonly nodes: number;
+  /** Processes behind the one port of each node; one, unless told otherwise. */
+  readonly workers?: number;
   readonly raiseRateLimits: boolean;
   /** Why this server cannot be measured so; `undefined`, as without this, when it can. */
   unfit?(kind: ServerKind): string | undefined;
