@@ -3,6 +3,7 @@ import type { Namespace } from "socket.io";
 import { z } from "zod";
 import type { Clock } from "../core/clock.ts";
 import type { RedisBusEvents, RedisBusSettings } from "./redis.ts";
+import { Channels } from "./redis-channels.ts";
 import { layoutSource } from "./redis-layout.ts";
 import { Seal } from "./redis-seal.ts";
 import { Shards } from "./redis-shards.ts";
@@ -82,7 +83,7 @@ class AdapterClient {
   #nodes = 1;
 
   constructor(settings: RedisBusSettings, clock: Clock, events: RedisAdapterEvents) {
-    const { node, mode, login, secret } = settings;
+    const { node, mode, login, prefix, secret } = settings;
     this.#clock = clock;
     this.#events = events;
     this.#seal = new Seal(secret, node);
@@ -91,6 +92,7 @@ class AdapterClient {
       login,
       clock,
       slotted: mode === "cluster",
+      probeChannel: new Channels(prefix).probe(),
       events: {
         onMessage: (channel, message) => this.#receive(channel, message),
         onState: (state) => events.onState(state),

@@ -13,6 +13,11 @@ export class Channels {
     this.#prefix = prefix;
   }
 
+  /** Nobody listens here: whoever may publish on it may on the others. */
+  probe(): string {
+    return `${this.#prefix}:probe`;
+  }
+
   /** Where the hints and signals of a log go. */
   log(log: LogId): string {
     if (!roomOf(log).startsWith("@user:")) return `${this.#prefix}:log:${log}`;

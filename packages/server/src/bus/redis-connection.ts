@@ -106,6 +106,16 @@ export class RedisConnection {
     return await inTime(this.#client.sendCommand([...words]), answerMs, this.#clock);
   }
 
+  /** Errors: rejects when the login has no right to publish there (Redis says which one it lacks), or nothing answers. */
+  async checkPublish(channel: string): Promise<void> {
+    try {
+      await this.command(["SPUBLISH", channel, ""]);
+    } catch (error) {
+      // Why the others do not count: in a cluster the channel may be another master's.
+      if (!(error instanceof ErrorReply) || error.message.startsWith("NOPERM")) throw error;
+    }
+  }
+
   /** False: dropped, because the connection is gone or takes too little. A server that refuses it ends the connection. */
   publish(channel: string, message: Buffer): boolean {
     if (this.#state !== "open" || this.#unansweredBytes + message.length > unansweredBytesMax) return false;

@@ -222,6 +222,35 @@ test("a password opens Redis, and a wrong one is said to be the trouble", async 
   expect(String(inside.troubles("node-2")[0])).toContain("WRONGPASS");
 });
 
+test("a login that may not publish keeps the bus down, and Redis says which command it lacks", async () => {
+  const may = ["+hello", "+auth", "+client|setname", "+client|info", "+ssubscribe", "+sunsubscribe"];
+  await server.command("ACL", "SETUSER", "few", "on", ">s3same", "resetchannels", "&test*", "-@all", ...may);
+  const login = { username: "few", password: "s3same", tls: null };
+  const other = network.join("node-1");
+  const bus = network.join("node-2", { login });
+  const received = new Recorder();
+  const heard = new Recorder();
+  await other.start(heard);
+  await bus.start(received);
+  other.follow(room);
+  const troubles = network.troubles("node-2");
+  await eventually("the next attempts", () => troubles.length >= 4 || undefined);
+  expect(troubles.map(String).filter((trouble) => !/NOPERM.*'spublish'/i.test(trouble))).toEqual([]);
+  expect(received.states).toEqual(["down"]);
+  await server.command("ACL", "SETUSER", "few", "+spublish");
+  await untilState(received, "up");
+  await network.settle();
+  bus.hint(hintOf(room, 1));
+  await network.settle();
+  expect(heard.hints).toEqual([hintOf(room, 1)]);
+  await server.command("ACL", "SETUSER", "few", "-spublish");
+  bus.hint(hintOf(room, 2));
+  await untilState(received, "down");
+  const told = troubles.length;
+  await eventually("the next attempts", () => troubles.length >= told + 4 || undefined);
+  expect(received.states).toEqual(["down", "up", "down"]);
+});
+
 test("two clusters on one Redis hear nothing of each other", async () => {
   const { first, received } = await twoNodes();
   await using stranger = new RedisBusNetwork({ mode: "single", urls: [server.url], ports: () => [server.port] });

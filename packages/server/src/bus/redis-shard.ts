@@ -19,6 +19,8 @@ export interface ShardParts {
   readonly clock: Clock;
   /** True in a Redis Cluster, where a command takes channels of one slot alone. */
   readonly slotted: boolean;
+  /** A channel to which nobody is subscribed. */
+  readonly probeChannel: string;
   /** Asked once connected. Errors: rejects when this is not the server that was looked for. */
   readonly verify: (connection: RedisConnection) => Promise<void>;
   readonly events: ShardEvents;
@@ -62,7 +64,7 @@ export class Shard {
   }
 
   async start(): Promise<void> {
-    const { address, login, clock, verify } = this.#parts;
+    const { address, login, clock, verify, probeChannel } = this.#parts;
     const events = {
       onMessage: (channel: string, message: Buffer) => this.#parts.events.onMessage(channel, message),
       onMoved: (channel: string | null) => this.#moved(channel),
@@ -74,6 +76,8 @@ export class Shard {
       for (const result of opened) if (result.status === "fulfilled") this.#adopt(result.value);
       for (const result of opened) if (result.status === "rejected") throw result.reason;
       if (this.#publisher !== null) await verify(this.#publisher);
+      // Why asked: what is published first would end a shard that was ready, and each after it, without an end.
+      await this.#publisher?.checkPublish(probeChannel);
     } catch (error) {
       this.#lose(error);
       return;

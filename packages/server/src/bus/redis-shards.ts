@@ -19,6 +19,8 @@ export interface ShardsParts {
   readonly login: RedisLogin;
   readonly clock: Clock;
   readonly slotted: boolean;
+  /** A channel to which nobody is subscribed. */
+  readonly probeChannel: string;
   readonly events: ShardsEvents;
 }
 
@@ -149,12 +151,13 @@ export class Shards {
   }
 
   #newShard(address: RedisAddress): Shard {
-    const { source, login, clock, slotted, events } = this.#parts;
+    const { source, login, clock, slotted, probeChannel, events } = this.#parts;
     const shard: Shard = new Shard({
       address,
       login,
       clock,
       slotted,
+      probeChannel,
       verify: (connection) => source.verify(connection),
       events: {
         onMessage: (channel, message) => events.onMessage(channel, message),

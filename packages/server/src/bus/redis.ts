@@ -67,6 +67,7 @@ class RedisBus implements Bus {
       login,
       clock,
       slotted: mode === "cluster",
+      probeChannel: this.#channels.probe(),
       events: {
         onMessage: (channel, message) => this.#receive(channel, message),
         onState: (state) => this.#tell(state),
