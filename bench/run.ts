@@ -7,9 +7,10 @@ import { cpus, release, totalmem } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { chart, type Panel } from "./chart.ts";
+import { chart } from "./chart.ts";
 import { generatorCore, pinned } from "./machine/pin.ts";
 import { isAccident, isWrong } from "../packages/server/src/load/rules.ts";
+import { panelsOf } from "./panels.ts";
 import { type Row, type RunReport, runReportSchema, summarize, table } from "./run-report.ts";
 import { serverKind } from "./servers/all.ts";
 import { workloadsCalled } from "./workloads/all.ts";
@@ -42,21 +43,12 @@ async function main(): Promise<void> {
   // Also what a run of hours has brought when it is cut short.
   const write = () => {
     if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(rows, null, 1)}\n`);
-    if (options.svg !== undefined)
-      writeFileSync(options.svg, chart(rows, workloads.flatMap(panelsOf(rows)), machine()));
+    if (options.svg !== undefined) writeFileSync(options.svg, chart(panelsOf(workloads, rows), machine()));
   };
   for (const workload of workloads) {
     rows.push(...(await measure(workload)));
     write();
   }
-}
-
-/** The metrics that a workload is about, else its first one. */
-function panelsOf(rows: readonly Row[]): (workload: Workload) => readonly Panel[] {
-  return ({ name, title, charted }) => {
-    const first = rows.find(({ workload }) => workload === name)?.metric;
-    return (charted ?? (first === undefined ? [] : [first])).map((metric) => ({ workload: name, title, metric }));
-  };
 }
 
 function machine(): string {

@@ -25,6 +25,7 @@ const common = {
 } as const;
 
 const deliveriesPerSecond = 5_000;
+const costMetric = "CPU per delivery";
 
 function connections(scale: Scale): number {
   return scale === "full" ? 1_000 : 100;
@@ -33,6 +34,7 @@ function connections(scale: Scale): number {
 const growthMembers: Workload = {
   ...common,
   name: "growth-members",
+  curve: { name: "growth-members", metric: costMetric },
   title: `CPU per delivery in rooms of 1 to 1,000 members, 1,000 connections, ${deliveriesPerSecond} deliveries/s`,
   openFiles: (scale) => connections(scale) + 500,
   run: (context) => {
@@ -52,6 +54,7 @@ const roomsPerConnection = 100;
 const growthRooms: Workload = {
   ...common,
   name: "growth-rooms",
+  curve: { name: "growth-rooms", metric: costMetric },
   title: "CPU per delivery with 1 to 100,000 rooms that have members, 1,000 messages/s in all",
   openFiles: (scale) => connections(scale) + 500,
   run: (context) => {
@@ -71,6 +74,7 @@ const growthRooms: Workload = {
 const growthLogs: Workload = {
   ...common,
   name: "growth-logs",
+  curve: { name: "growth-logs", metric: costMetric },
   title: "CPU per delivery in a room of 100 members whose log has 1,000 to 1,000,000 entries, 50 messages/s",
   openFiles: () => 1_000,
   run: (context) => {
@@ -86,6 +90,7 @@ const growthLogs: Workload = {
 const growthNodes: readonly Workload[] = [1, 2, 4].map((nodes) => ({
   ...common,
   name: `growth-nodes-${nodes}`,
+  curve: { name: "growth-nodes", metric: costMetric },
   title: `CPU per delivery on all of ${nodes} nodes: 100 rooms of 10 members spread over them, 500 messages/s`,
   servers: ["parley-cluster", "tutorial"],
   reference: "tutorial",
@@ -104,6 +109,7 @@ const growthNodes: readonly Workload[] = [1, 2, 4].map((nodes) => ({
 const growthWorkers: readonly Workload[] = [1, 2].map((workers) => ({
   ...common,
   name: `growth-workers-${workers}`,
+  curve: { name: "growth-workers", metric: costMetric },
   title: `CPU per delivery of all processes with ${named(workers)} behind one port: 100 rooms of 10 members, 500 messages/s`,
   serverCores: "0,1",
   workers,
@@ -144,7 +150,7 @@ async function costs(
     load: (books, lanes, window) => openLoop(books, lanes, rate, plans[context.scale], window),
   });
   return figures(refusals, [
-    [`CPU per delivery, ${size}`, "µs", microsPerDelivery(traffic, times, meters.serverShare)],
+    [`${costMetric}, ${size}`, "µs", microsPerDelivery(traffic, times, meters.serverShare)],
     [`delivery p99, ${size}`, "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
   ]);
 }

@@ -32,6 +32,8 @@ export interface Workload {
   readonly reference: string;
   /** Metrics that a chart shows; its first one unless told otherwise. */
   readonly charted?: readonly string[];
+  /** Instead: one chart of `metric` by size, of all workloads whose curve has this name. Metrics say the size after a comma. */
+  readonly curve?: { readonly name: string; readonly metric: string };
   readonly serverCores: Cores;
   /** Nodes of one cluster that the server runs as. */
   readonly nodes: number;
