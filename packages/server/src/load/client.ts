@@ -59,6 +59,8 @@ export class Client implements FrameSink {
   readonly #requests = new Map<number, { resolve(reply: unknown): void; reject(error: Error): void }>();
   /** Called after an acknowledgement of a message, also of a refusing one. */
   onAcknowledged: (() => void) | undefined;
+  /** Called after a message into this room of the run was refused. */
+  onRefused: ((room: number) => void) | undefined;
 
   constructor(traffic: Traffic, target: Target, token: string, comingBack: ComingBack = "none", past?: Past) {
     this.#traffic = traffic;
@@ -272,7 +274,9 @@ export class Client implements FrameSink {
 
   #onRefused(slot: number, reply: string): void {
     const code = /"code":"([^"]+)"/.exec(reply)?.[1] ?? "unknown";
-    this.#traffic.onRefused(code, this.#unacknowledgedRooms?.[slot] ?? 0);
+    const room = this.#unacknowledgedRooms?.[slot] ?? 0;
+    this.#traffic.onRefused(code, room);
+    this.onRefused?.(room);
   }
 
   /** Sends an event and gives the first argument of its acknowledgement. */

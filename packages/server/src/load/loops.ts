@@ -90,6 +90,9 @@ export async function openLoop(
   };
 }
 
+// A message that was refused is never delivered. To send the next one at once would measure refusals.
+const refusedPauseMs = 100;
+
 /** `acknowledged`: a send is done when its acknowledgement came. `delivered`: when every member of its room has it. */
 export type Completion = "acknowledged" | "delivered";
 
@@ -107,19 +110,25 @@ export async function closedLoop(
 ): Promise<LoadTimes> {
   if (inFlight > inFlightMax) throw new Error(`at most ${inFlightMax} sends can be in flight in a room`);
   let running = true;
+  const sendNext = (client: Client, room: RoomTraffic | undefined): void => {
+    if (running && client.ready && room !== undefined) client.sendMessage(room, nowMicros(), plan.textLength);
+  };
   for (const { client, room } of lanes) {
-    const sendNext = (): void => {
-      if (running && client.ready) client.sendMessage(room, nowMicros(), plan.textLength);
-    };
-    if (completion === "acknowledged") client.onAcknowledged = sendNext;
-    else room.onComplete = sendNext;
+    if (completion === "acknowledged") {
+      client.onAcknowledged = () => sendNext(client, room);
+    } else {
+      room.onComplete = () => sendNext(client, room);
+      client.onRefused = (refused) =>
+        void setTimeout(() => sendNext(client, traffic.rooms[refused]), refusedPauseMs).unref();
+    }
   }
   const began = nowMicros();
   for (const { client, room } of lanes) {
     for (let count = 0; count < inFlight; count += 1) client.sendMessage(room, nowMicros(), plan.textLength);
   }
-  await measure(traffic, began, plan, window);
-  running = false;
+  await measure(traffic, began, plan, window).finally(() => {
+    running = false;
+  });
   return { ...(await drain(traffic, began, plan)), latenessP99Micros: undefined, sendIntervalMicros: undefined };
 }
 
