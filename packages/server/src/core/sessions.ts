@@ -1,6 +1,6 @@
 import type { Connection, User } from "../gateway/connection.ts";
 import type { Clock } from "./clock.ts";
-import { newSecret } from "./ids.ts";
+import { newDatedSecret, newSecret } from "./ids.ts";
 import { Session, type SessionEvents, type SessionIdentity } from "./session.ts";
 
 export interface SessionsLimits {
@@ -93,7 +93,7 @@ export class Sessions {
    * on any node, if at all.
    */
   create(user: User, connection: Connection, { recovery, kept }: { recovery: boolean; kept: boolean }): Session {
-    const pid = recovery && this.#limits.maxDisconnectionDurationMs > 0 ? newSecret() : null;
+    const pid = recovery && this.#limits.maxDisconnectionDurationMs > 0 ? newDatedSecret() : null;
     const identity = { id: newSecret(), pid, offsets: recovery, kept: kept && pid !== null, generation: 1, user };
     const session = this.#register(identity);
     session.connect(connection);
