@@ -49,5 +49,6 @@ export function newDatedSecret(): string {
 
 /** From `min`, below `max`; both are safe integers, less than 2⁴⁸ apart. */
 export function randomNumber(min: number, max: number): number {
-  return randomInt(min, max);
+  // Why floored, whole as it is: it comes boxed, and would stay so wherever it is kept.
+  return Math.floor(randomInt(min, max));
 }
