@@ -105,10 +105,12 @@ export class CatchUp {
   }
 
   /** Reads the page after the cursor and gives what each waiting subscriber gets of it. */
-  async #serve({ log, cursor, epoch }: Subscriber): Promise<(subscriber: Subscriber) => void> {
+  async #serve(first: Subscriber): Promise<(subscriber: Subscriber) => void> {
+    const { log, cursor, epoch } = first;
     const page = await this.#store.readAfter(log, cursor, pageEntriesMax, sharedBufferBytesMax);
     // Why not lost at once: its feed, and the pages made for it, do not know yet that the log is gone.
     if (page === undefined) return ({ feed }) => feed?.announce(noEpoch, 0);
+    first.feed?.extendBack(page);
     const frames = new PageFrames(log, page);
     return (subscriber) => {
       // It has moved since, or its log has: it looks again.

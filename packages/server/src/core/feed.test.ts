@@ -8,8 +8,11 @@ import type { LogId } from "./log.ts";
 
 const log: LogId = "default/alpha";
 
-/** A feed of one log on a store whose every way takes `latencyMs`, and what the feed told. */
-async function createFeed(options: Partial<FeedLimits> = {}) {
+/**
+ * A feed of one log on a store whose every way takes `latencyMs`, and what the feed told. `before`: entries that were
+ * there when it was opened.
+ */
+async function createFeed(options: Partial<FeedLimits> = {}, before = 0) {
   const clock = new SimulatedClock();
   const latency = { ms: 0 };
   const store = new MemoryStore({ clock, latencyMs: () => latency.ms });
@@ -19,23 +22,6 @@ async function createFeed(options: Partial<FeedLimits> = {}) {
     await clock.advance(2 * latency.ms);
     return promise;
   };
-  const feed = new Feed(log, await wait(store.open(log)), {
-    store,
-    clock,
-    limits: {
-      tailBytesMax: 100_000,
-      tailsBytesMax: 1_000_000,
-      tailBytesMin: 1_000,
-      earlyEntriesMax: 100,
-      storeRetryMs: 300,
-      ...options,
-    },
-    tails: { bytes: 0 },
-    events: {
-      onAdvanced: (_feed, from, events) => accepted.push(...events.map((_event, index) => from + index)),
-      onReset: (_feed, reason) => resets.push(reason),
-    },
-  });
   let batches = 0;
   /** Commits messages and gives what their node would tell of them. */
   const append = async (count = 1, text = "hello"): Promise<Committed> => {
@@ -57,6 +43,24 @@ async function createFeed(options: Partial<FeedLimits> = {}) {
     const events = appends.map((entry, index) => eventText(log, { ...entry, seq: first.seq + index }));
     return { log, epoch: first.epoch, from: first.seq, events };
   };
+  if (before > 0) await append(before);
+  const feed = new Feed(log, await wait(store.open(log)), {
+    store,
+    clock,
+    limits: {
+      tailBytesMax: 100_000,
+      tailsBytesMax: 1_000_000,
+      tailBytesMin: 1_000,
+      earlyEntriesMax: 100,
+      storeRetryMs: 300,
+      ...options,
+    },
+    tails: { bytes: 0 },
+    events: {
+      onAdvanced: (_feed, from, events) => accepted.push(...events.map((_event, index) => from + index)),
+      onReset: (_feed, reason) => resets.push(reason),
+    },
+  });
   const reads = () => store.calls.get("readAfter") ?? 0;
   return { clock, store, feed, append, accepted, resets, reads, latency, wait };
 }
@@ -71,6 +75,42 @@ function seqsOf(frames: Buffer): number[] {
     return (Array.isArray(args) && parseOffset(String(args.at(-1)))?.seq) || 0;
   });
 }
+
+describe("what was read for those below the tail", () => {
+  test("[FEED-1] becomes part of the tail where it joins on to it, in this life of the log", async () => {
+    const { store, feed, append, wait } = await createFeed({}, 20);
+    feed.accept(await append(2));
+    const page = await wait(store.readAfter(log, 10, 100, 100_000));
+    if (page === undefined) throw new Error("the log is not there");
+    const from = (seq: number) => ({ ...page, entries: page.entries.slice(seq - 11) });
+    const seqsAfter = (cursor: number) => {
+      const taken = feed.take(cursor, 1_000_000, true);
+      return taken.kind === "frames" ? seqsOf(taken.frames) : taken.kind;
+    };
+    feed.extendBack({ ...page, entries: page.entries.slice(0, 5) });
+    feed.extendBack({ ...page, epoch: "another" });
+    expect(seqsAfter(19)).toBe("behind");
+    feed.extendBack(from(15));
+    expect(seqsAfter(14)).toEqual(range(15, 22));
+    expect(seqsAfter(13)).toBe("behind");
+    feed.extendBack(from(11));
+    feed.accept(await append());
+    expect(seqsAfter(10)).toEqual(range(11, 23));
+    expect(seqsAfter(20)).toEqual([21, 22, 23]);
+  });
+
+  test("stays out when the tail, or all tails together, would be too large", async () => {
+    for (const limits of [{ tailBytesMax: 500 }, { tailsBytesMax: 1_000 }]) {
+      const { store, feed, wait } = await createFeed(limits, 20);
+      const page = await wait(store.readAfter(log, 10, 100, 100_000));
+      if (page === undefined) throw new Error("the log is not there");
+      feed.extendBack(page);
+      expect(feed.take(10, 1_000_000, true).kind).toBe("behind");
+      feed.extendBack({ ...page, entries: page.entries.slice(-2) });
+      expect(feed.take(18, 1_000_000, true).kind).toBe("frames");
+    }
+  });
+});
 
 describe("what a feed accepts", () => {
   test("[FEED-1] hints in any order, and any of them twice, are accepted once and in order", async () => {

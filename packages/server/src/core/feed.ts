@@ -224,6 +224,25 @@ export class Feed {
     this.#events.onAdvanced(this, from, events);
   }
 
+  /**
+   * A page that was read for a subscriber below the tail. Where it joins on to the tail it becomes part of it: those who
+   * come back to the same place, as all clients of a node that is gone do, cost no further reads.
+   */
+  extendBack(page: EntryPage): void {
+    if (this.#closed || page.epoch !== this.#epoch) return;
+    const below = this.#head - this.#tail.length;
+    const missing = page.entries.filter(({ seq }) => seq <= below);
+    if (missing.at(-1)?.seq !== below) return;
+    const events = missing.map((entry) => eventText(this.log, readable(entry)));
+    const bytes = events.reduce((sum, event) => sum + event.length, 0);
+    const { tailBytesMax, tailsBytesMax } = this.#limits;
+    // Why half: what was is never to push out what is new.
+    if (this.#tailBytes + bytes > tailBytesMax || this.#tails.bytes + bytes > tailsBytesMax / 2) return;
+    this.#tail = [...events.map((event) => ({ event, withOffset: null, plain: null })), ...this.#tail];
+    this.#tailBytes += bytes;
+    this.#tails.bytes += bytes;
+  }
+
   #dropTail(): void {
     this.#tail = [];
     this.#tails.bytes -= this.#tailBytes;

@@ -6,6 +6,35 @@ import type { Authenticator } from "./authenticate.ts";
 import type { Connection, User } from "./connection.ts";
 import type { ConnectRequest, ConnectVerdict, Log } from "./namespace.ts";
 
+/** Clients on their way in at once: more than a store answers in one go, fewer than would fill its queue. */
+export const arrivalsMax = 1_000;
+
+/**
+ * The way in: so many at once, all others wait for a place, first come first served.
+ *
+ * Why: when thousands come back at once they make a queue here, where waiting costs nothing, and not in the store, where
+ * calls are given up after a while, and those of who is here already wait behind them. Bounded by the connections.
+ */
+export class Admission {
+  #inside = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  /** Rejects as `enter` does, and with `overloaded` when the client left while it waited. */
+  async pass<Value>(request: Pick<ConnectRequest, "signal">, enter: () => Promise<Value>): Promise<Value> {
+    const waited = this.#inside >= arrivalsMax;
+    if (waited) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#inside += 1;
+    try {
+      if (waited && request.signal.aborted) throw new RefusalError("overloaded", "the client left while it waited");
+      return await enter();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#inside -= 1;
+      else next();
+    }
+  }
+}
+
 /** Who asks, with revocations and bans asked too. Errors: throws `RefusalError`. */
 export async function authenticated(
   authenticate: Authenticator,
@@ -13,7 +42,13 @@ export async function authenticated(
   request: ConnectRequest,
 ): Promise<User> {
   const { handshake, namespace, auth } = request;
-  const result = await authenticate({ ...handshake, namespace, auth });
+  const { url, headers, secure, at } = handshake;
+  const result = await authenticate({
+    get address() {
+      return handshake.address;
+    },
+    ...{ url, headers, secure, at, namespace, auth },
+  });
   if (!result.ok) throw new RefusalError(result.code, result.message);
   await refuseRevoked(node, result.user);
   return result.user;

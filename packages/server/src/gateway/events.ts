@@ -14,7 +14,7 @@ import type { RequestRates, TokenBucket } from "../core/rate-limit.ts";
 import { logId } from "../core/log.ts";
 import type { ConnectResult, ParleyNode } from "../core/node.ts";
 import type { Session } from "../core/session.ts";
-import { authenticated, refusalOf, refuseLate, refuseRevoked, verdictOf } from "./admission.ts";
+import { Admission, authenticated, refusalOf, refuseLate, refuseRevoked, verdictOf } from "./admission.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { CloseReason, User } from "./connection.ts";
 import type {
@@ -65,16 +65,17 @@ export interface RootOptions {
 
 /** Namespace `/`: rooms, messages, and the app's own events. */
 export function rootNamespace(options: RootOptions): NamespaceHandler {
-  return { connect: (request) => connect(options, request) };
+  const admission = new Admission();
+  return { connect: (request) => connect(options, admission, request) };
 }
 
-async function connect(options: RootOptions, request: ConnectRequest): Promise<ConnectVerdict> {
+async function connect(options: RootOptions, admission: Admission, request: ConnectRequest): Promise<ConnectVerdict> {
   const { node, log } = options;
   try {
     const auth = parse(connectAuthSchema, request.auth, "auth");
     const { revocations } = node;
     const user = await authenticated(options.authenticate, node, request);
-    const { session, result } = await node.connect(user, request.connection, auth);
+    const { session, result } = await admission.pass(request, () => node.connect(user, request.connection, auth));
     if (node.revocations !== revocations) await refuseLate(node, session, request.connection);
     options.counts.recovery(result);
     log("connected", { socket: session.id, user: user.id, tenant: user.tenant, result });

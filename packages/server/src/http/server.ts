@@ -127,6 +127,12 @@ function createApp(config: Config, log: Log, metrics: Metrics): FastifyInstance 
   return app;
 }
 
+/**
+ * Connections that may wait until they are accepted, as far as the system lets them (`net.core.somaxconn`). Why: with
+ * Node's own 511 most of a storm's are dropped, and their clients ask again a second later, then two, then four.
+ */
+const unacceptedMax = 4_096;
+
 async function listen(
   app: FastifyInstance,
   config: Config,
@@ -138,7 +144,7 @@ async function listen(
   attach(app.server);
   try {
     // Why left out elsewhere: systems without it refuse the option itself.
-    await app.listen({ port, host, ...(reusePort ? { reusePort } : {}) });
+    await app.listen({ port, host, backlog: unacceptedMax, ...(reusePort ? { reusePort } : {}) });
   } catch (error) {
     await app.close();
     throw listenProblem(error, section, config) ?? error;

@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import { Admission, arrivalsMax } from "./admission.ts";
+
+/** A client that is let in when `open` is called; the promise gives how that ended. */
+function arrive(admission: Admission, entered: string[], name: string, signal = new AbortController().signal) {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const done = admission.pass({ signal }, () => {
+    entered.push(name);
+    return promise;
+  });
+  return {
+    done: done.catch((error: unknown) => error),
+    open: () => resolve(name),
+    fail: (error: Error) => reject(error),
+  };
+}
+
+test("so many at once are let in; the others wait, first come first served, also when one is refused", async () => {
+  const admission = new Admission();
+  const entered: string[] = [];
+  const first = Array.from({ length: arrivalsMax }, (_, index) => arrive(admission, entered, `${index}`));
+  const others = ["a", "b", "c"].map((name) => arrive(admission, entered, name));
+  expect(entered).toHaveLength(arrivalsMax);
+  first[7]?.open();
+  expect(await first[7]?.done).toBe("7");
+  first[3]?.fail(new Error("refused"));
+  expect(await first[3]?.done).toEqual(new Error("refused"));
+  expect(entered.slice(arrivalsMax)).toEqual(["a", "b"]);
+  for (const { open } of [...first, ...others]) open();
+  await Promise.all([...first, ...others].map(({ done }) => done));
+  expect(entered).toHaveLength(arrivalsMax + 3);
+  const later = arrive(admission, entered, "later");
+  expect(entered.at(-1)).toBe("later");
+  later.open();
+  await later.done;
+});
+
+test("who left while it waited gives its place to the next", async () => {
+  const admission = new Admission();
+  const entered: string[] = [];
+  const first = Array.from({ length: arrivalsMax }, (_, index) => arrive(admission, entered, `${index}`));
+  const left = new AbortController();
+  const gone = arrive(admission, entered, "gone", left.signal);
+  const next = arrive(admission, entered, "next");
+  left.abort();
+  first[0]?.open();
+  expect(await gone.done).toMatchObject({ code: "overloaded" });
+  for (const { open } of [...first, next]) open();
+  expect(await next.done).toBe("next");
+  expect(entered).not.toContain("gone");
+});
