@@ -57,6 +57,21 @@ describe("users on several nodes", () => {
     await world.stop();
   });
 
+  test("[PRES-1] in a storm of arrivals each is told of once, many of them in one write, within a second more", async () => {
+    const { world, one, ann } = await createCluster({ limits: { presenceListMax: 1_000 } });
+    const names = Array.from({ length: 300 }, (_, index) => `cat-${index}`);
+    const cats = names.map((name) => world.addClient(name));
+    await world.until(Promise.all(cats.map((cat) => cat.connect(one))));
+    const writesBefore = ann.connection?.writes ?? 0;
+    const four = 4;
+    for (let from = 0; from < cats.length; from += four)
+      await world.until(Promise.all(cats.slice(from, from + four).map((cat) => cat.join("alpha"))));
+    await world.clock.advance(2_000);
+    expect(told(ann).toSorted()).toEqual(names.map((name) => `joined ${name}`).toSorted());
+    expect((ann.connection?.writes ?? 0) - writesBefore).toBeLessThan(names.length / four - 20);
+    await world.stop();
+  });
+
   test("[PRES-1] who comes and goes is told of once, on every node, to the others", async () => {
     const cluster = await createCluster();
     const { world, two, ann, ben } = cluster;

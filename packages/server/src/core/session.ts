@@ -45,6 +45,9 @@ const full = { kind: "full" } as const;
 /** Rooms that it was in are remembered one by one up to so many. */
 const leftMax = 100;
 
+/** Signals that wait are written at once when there is as much to write. */
+const waitingSignalBytesMax = 2_048;
+
 /** Runs kept between two answered pings; at half of it the connection is pinged early, at all of it entries wait. */
 const runsMax = 1_024;
 
@@ -180,10 +183,14 @@ export class Session {
   /** A reply or signal, written at the next flush before the entries that are due by then. Lost without a connection. */
   emit(frame: Buffer): void {
     if (this.connection === null) return;
+    this.#addReply(frame);
+    if (this.#open) this.#events.onDue(this);
+  }
+
+  #addReply(frame: Buffer): void {
     if (this.#replies === null) this.#replies = [frame];
     else this.#replies.push(frame);
     this.#replyBytes += frame.length;
-    if (this.#open) this.#events.onDue(this);
   }
 
   /**
@@ -242,6 +249,14 @@ export class Session {
   /** Best effort: dropped when the reader is slow. */
   signal(frame: Buffer): void {
     if (this.free() > frame.length * 64) this.emit(frame);
+  }
+
+  /** As `signal`, but few of them wait for what is written next. False: it was dropped. */
+  signalLater(frame: Buffer): boolean {
+    if (this.connection === null || this.free() <= frame.length * 64) return false;
+    this.#addReply(frame);
+    if (this.#open && this.#replyBytes >= waitingSignalBytesMax) this.#events.onDue(this);
+    return true;
   }
 
   /** A history page is among the replies: it ends at `to`. */

@@ -8,15 +8,27 @@ import { type LogId, logId, roomOf } from "./log.ts";
 import type { Session } from "./session.ts";
 import { TypingPace } from "./typing-pace.ts";
 
+/** Comings and goings in one second of which everyone is told at once. */
+const toldAtOnceMax = 100;
+/** How long those beyond it wait for others, and for what else is written. */
+const gatherMs = 1_000;
+
 /** What the users of a room are told beside its entries: who types, comes and goes. Best effort. */
 export class Signals {
+  readonly #clock: Clock;
   readonly #feeds: Feeds;
   readonly #bus: Bus;
   readonly #confirmation: Confirmation;
   readonly #typingPace: TypingPace;
+  /** Sessions that have something to be told of when `gatherMs` are over. */
+  readonly #gathering = new Set<Session>();
+  /** Comings and goings since then. */
+  #changes = 0;
+  #changesSince = 0;
 
   /** `crowd`: in rooms of more users, not everyone who types is told of. */
   constructor(parts: { clock: Clock; feeds: Feeds; bus: Bus; confirmation: Confirmation; crowd: number }) {
+    this.#clock = parts.clock;
     this.#feeds = parts.feeds;
     this.#bus = parts.bus;
     this.#confirmation = parts.confirmation;
@@ -51,6 +63,33 @@ export class Signals {
     // Why: who has lost the right to hear it may not be known.
     if (feed === undefined || !this.#confirmation.holds) return;
     const frame = eventFrame(event, { roomId: roomOf(log), userId });
-    for (const { session } of feed.subscribers) if (!except(session.user.id)) session.signal(frame);
+    const waits = event !== "user_typing" && this.#isStorm();
+    for (const { session } of feed.subscribers) {
+      if (except(session.user.id)) continue;
+      if (waits) this.#gather(session, frame);
+      else session.signal(frame);
+    }
+  }
+
+  /** Why: a write for each who comes, to everyone in the room, would be the largest cost of a storm of connections. */
+  #isStorm(): boolean {
+    const now = this.#clock.monotonic();
+    if (now - this.#changesSince >= gatherMs) {
+      this.#changesSince = now;
+      this.#changes = 0;
+    }
+    this.#changes += 1;
+    return this.#changes > toldAtOnceMax;
+  }
+
+  #gather(session: Session, frame: Buffer): void {
+    if (!session.signalLater(frame)) return;
+    if (this.#gathering.size === 0) this.#clock.after(gatherMs, () => this.#tellGathered());
+    this.#gathering.add(session);
+  }
+
+  #tellGathered(): void {
+    for (const session of this.#gathering) this.#feeds.flusher.sessionDue(session);
+    this.#gathering.clear();
   }
 }
