@@ -28,7 +28,15 @@ const receiver = new Seal(secret, "node-2");
 
 test.each(messages)("a $kind is opened as it was closed", (message) => {
   const sealed = new Seal(secret, "node-1").close(channel, message);
-  expect(receiver.open(channel, sealed)).toEqual({ ok: true, from: "node-1", message });
+  expect(receiver.open(channel, sealed)).toEqual({ ok: true, message });
+});
+
+test("a node knows its own messages unopened, and takes nobody else's for them", () => {
+  for (const node of ["node-2", "node-20", "node-", "node-1"]) {
+    const sealed = new Seal(secret, node).close(channel, hint);
+    expect(receiver.isOwn(sealed)).toBe(node === "node-2");
+  }
+  expect(receiver.isOwn(Buffer.alloc(0))).toBe(false);
 });
 
 test("what was changed, cut off, signed with another secret or copied to another channel is forged", () => {

@@ -134,14 +134,13 @@ class RedisBus implements Bus {
   }
 
   #receive(channel: string, bytes: Buffer): void {
+    if (this.#seal.isOwn(bytes)) return;
     const opened = this.#seal.open(channel, bytes);
     if (!opened.ok) {
       this.#events.onDropped(opened.reason);
       return;
     }
-    const receiver = this.#receiver;
-    if (opened.from === this.#node || receiver === null) return;
-    deliver(opened.message, receiver, this.#followed);
+    if (this.#receiver !== null) deliver(opened.message, this.#receiver, this.#followed);
   }
 
   #tell(state: "up" | "down"): void {
