@@ -20,6 +20,7 @@ import { TimerWheel, type WheelItem } from "./heartbeat.ts";
 import type { Log } from "./namespace.ts";
 import type { Neighbours } from "./neighbours.ts";
 import { encodePayload } from "./payload.ts";
+import { PerTurn } from "./per-turn.ts";
 import { closeFrame, type PollingShared, PollingTransport, refuseRequest, respond } from "./polling.ts";
 import type { GatewaySettings } from "./settings.ts";
 import type { Transport } from "./transport.ts";
@@ -27,6 +28,8 @@ import { UpgradeProbe } from "./upgrade.ts";
 import { createWebSocketDoor, type EngineWebSocket, refuseUpgrade, type WebSocketDoor } from "./websocket.ts";
 
 const enginePath = "/socket.io/";
+/** Upgrades in one turn of the event loop: with what they cost, and what the clients send then, a few tens of ms. */
+const welcomesPerTurn = 64;
 
 export interface EngineOptions<Scope> {
   readonly settings: GatewaySettings;
@@ -46,6 +49,8 @@ export interface EngineOptions<Scope> {
 export class Engine<Scope> {
   readonly #options: EngineOptions<Scope>;
   readonly #door: WebSocketDoor;
+  /** Those who come by WebSocket. */
+  readonly #welcomes: PerTurn;
   readonly #shared: EngineShared;
   readonly #polling: PollingShared;
   readonly #upgradeTicks: number;
@@ -61,6 +66,7 @@ export class Engine<Scope> {
     const { settings, clock } = options;
     this.#options = options;
     this.#door = createWebSocketDoor(settings);
+    this.#welcomes = new PerTurn(clock, welcomesPerTurn);
     const shortest = Math.min(settings.pingIntervalMs, settings.pingTimeoutMs, settings.connectTimeoutMs);
     const wheel = new TimerWheel(clock, Math.max(5, Math.min(100, Math.floor(shortest / 20))));
     this.#shared = {
@@ -138,7 +144,8 @@ export class Engine<Scope> {
   }
 
   #takesMore(scope: Scope): boolean {
-    return this.#open && this.#held?.(scope) !== true && this.#connections.size < this.#shared.settings.connectionsMax;
+    const count = this.#connections.size + this.#welcomes.waiting;
+    return this.#open && this.#held?.(scope) !== true && count < this.#shared.settings.connectionsMax;
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
@@ -211,6 +218,13 @@ export class Engine<Scope> {
     else if (query.transport !== "websocket") refuse(wire, 400, engineErrors.badRequest);
     else if (query.sid !== "") this.#onProbe(request, wire, head, query.sid);
     else if (!this.#takesMore(scope)) refuse(wire, notHereStatus(request.headers, 503), engineErrors.forbidden);
+    else if (!this.#welcomes.run(() => this.#openDoor(request, wire, head, scope))) wire.on("error", ignore);
+  }
+
+  /** It may have waited for its turn. */
+  #openDoor(request: IncomingMessage, wire: Duplex, head: Buffer, scope: Scope): void {
+    wire.off("error", ignore);
+    if (!this.#takesMore(scope)) refuse(wire, notHereStatus(request.headers, 503), engineErrors.forbidden);
     else this.#door.open(request, wire, head, (socket) => this.#welcomeWebSocket(request, wire, socket, scope));
   }
 
@@ -275,6 +289,8 @@ class Lingering implements WheelItem {
 
   onStalled(): void {}
 }
+
+function ignore(): void {}
 
 function isEnginePath(url: string | undefined): boolean {
   return url !== undefined && url.startsWith(enginePath);
