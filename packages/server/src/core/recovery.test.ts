@@ -266,6 +266,18 @@ describe("what is stored", () => {
     expect(callsOf(cluster, "putSessions") - before).toBeGreaterThan(9);
   });
 
+  test("[REC-2] what a join has stored is not stored again by the tick that follows", async () => {
+    const cluster = await createCluster();
+    const { world, first } = cluster;
+    const client = world.addClient("ben");
+    const before = callsOf(cluster, "putSessions");
+    await world.until(client.connect(first));
+    await world.until(client.join("alpha", "page", 0));
+    await world.clock.advance(5_000);
+    expect(callsOf(cluster, "putSessions") - before).toBe(1);
+    await world.stop();
+  });
+
   test("[REC-2] clients that connect, join and leave together are stored together", async () => {
     const cluster = await createCluster({ storeLatencyMaxMs: 0 });
     const { world, first } = cluster;
