@@ -96,7 +96,8 @@ async function renewIfFallenBack(session: Session, { log, life, head, generation
   const [row] = await session.rows(statements.witnessed, [log]);
   if (row === undefined || integerOf(row["life"]) !== life || integerOf(row["head"]) >= head) return;
   const generation = textOf(row["generation"]);
-  if (generations.has(`${generation}.${session.cluster}`)) await session.rows(statements.renew, [newGeneration(), generation]);
+  if (generations.has(`${generation}.${session.cluster}`))
+    await session.rows(statements.renew, [newGeneration(), generation]);
 }
 
 export function newGeneration(): string {
