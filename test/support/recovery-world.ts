@@ -45,6 +45,7 @@ export async function say({ server }: RecoveryWorld, roomId: string, text: strin
 
 /** Does it to the client's connection until it has taken notice: over polling there is none between two requests. */
 export async function lose(client: StockClient, doIt: () => void): Promise<void> {
+  await client.settled();
   const before = client.losses;
   await eventually("the loss of the connection", () => {
     if (client.losses > before) return true;

@@ -61,6 +61,7 @@ export class Roamer implements AsyncDisposable {
 
   /** Resolves when it has noticed. */
   async lose(how: "cut" | "abandon"): Promise<void> {
+    await this.client.settled();
     const before = this.client.losses;
     // Why again and again: over polling there is no connection between two requests.
     const again = setInterval(() => this.#proxy[how](), strikeMs);

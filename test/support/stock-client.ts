@@ -1,4 +1,5 @@
 import { io, type ManagerOptions, type Socket, type SocketOptions } from "socket.io-client";
+import { eventually } from "./eventually.ts";
 import { Transcript } from "./transcript.ts";
 
 export type StockTransport = "websocket" | "polling" | "upgrade";
@@ -124,6 +125,16 @@ export class StockClient implements Disposable {
   async upgraded(): Promise<void> {
     const { engine } = this.socket.io;
     if (engine.transport.name !== "websocket") await new Promise((resolve) => engine.once("upgrade", resolve));
+  }
+
+  /**
+   * Resolves when the connection is on the last of its transports. Why for who cuts it: a stock client whose upgrade is
+   * cut in its midst may go on with the transport that is gone, and notice it by its heartbeat alone, 45 s later.
+   */
+  async settled(): Promise<void> {
+    const { io: manager } = this.socket;
+    if (manager.opts.transports?.length === 1) return;
+    await eventually("the upgrade", () => manager.engine.transport.name === "websocket" || undefined);
   }
 
   /** Errors: rejects when the server does not answer in 20 s. */
