@@ -16,6 +16,16 @@ function held(): { sessions: number; subscribers: number; feeds: number } {
   };
 }
 
+/** Timers that wait when no call of the store is under way, as one is now and then. */
+async function timersAtRest(world: World): Promise<number> {
+  let fewest = world.clock.waiting;
+  for (let ms = 0; ms < 20; ms += 1) {
+    await world.clock.advance(1);
+    fewest = Math.min(fewest, world.clock.waiting);
+  }
+  return fewest;
+}
+
 /** Clients join rooms, send, read, type, lose connections and come back; then all go for good. */
 async function comeAndGo(world: World, node: ParleyNode, round: number): Promise<void> {
   for (let count = 0; count < 30; count += 1) world.addClient(`user-${round}-${count % 20}`);
@@ -53,12 +63,12 @@ test("a node that its clients have left for good holds nothing of them", async (
   const node = await world.startNode();
   await world.clock.advance(60_000);
   await comeAndGo(world, node, 0);
-  const before = { ...held(), timers: world.clock.waiting };
+  const before = { ...held(), timers: await timersAtRest(world) };
   // The feed is that of lost rights, which every node follows.
   expect(before).toMatchObject({ sessions: 0, subscribers: 0, feeds: 1 });
   for (const round of [1, 2]) {
     await comeAndGo(world, node, round);
-    expect({ ...held(), timers: world.clock.waiting }).toEqual(before);
+    expect({ ...held(), timers: await timersAtRest(world) }).toEqual(before);
     expect(await world.until(Promise.resolve(node.presence.in("default/room-0")))).toMatchObject({ count: 0 });
   }
   await world.stop();
