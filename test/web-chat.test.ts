@@ -197,7 +197,8 @@ test("a keyboard is enough", async () => {
   await alice.message("message 60").waitFor();
   await alice.field.focus();
   await page.keyboard.press("Escape");
-  const focusedText = () => page.evaluate(() => document.activeElement?.querySelector(".bubble p")?.textContent);
+  const focusedText = () =>
+    page.evaluate(() => document.activeElement?.closest("article")?.querySelector(".bubble p")?.textContent);
   await eventually(focusedText).toMatch(/^message 60/);
   await page.keyboard.press("ArrowUp");
   await eventually(focusedText).toMatch(/^message 59/);
@@ -207,6 +208,12 @@ test("a keyboard is enough", async () => {
   expect(await focusedText()).toMatch(/^message 11\b/);
   await page.keyboard.press("Home");
   await eventually(focusedText).toMatch(/^message 1\b/);
+  // Without waiting for the focus in between: no key is lost.
+  await page.keyboard.press("End");
+  await page.keyboard.press("Home");
+  await page.keyboard.press("End");
+  await page.keyboard.press("ArrowUp");
+  await eventually(focusedText).toMatch(/^message 59/);
   await page.keyboard.press("End");
   await eventually(focusedText).toMatch(/^message 60/);
   await page.keyboard.press("Escape");

@@ -49,7 +49,7 @@ export function Feed({ session, timeline, shown, ended }: FeedProps): ReactNode 
               startMargin={feedHeadPx}
               data={rows}
               shift={timeline.prepended}
-              keepMounted={focus.index < 0 ? [] : [focus.index]}
+              keepMounted={focus.kept}
               onScroll={scroll.onScroll}
               onResize={scroll.onResize}
             >
@@ -110,6 +110,8 @@ function FeedHead({ session, timeline, ended }: Omit<FeedProps, "shown">): React
 interface RowFocus {
   /** The one row that Tab reaches; −1 without rows. */
   readonly index: number;
+  /** Indices of the rows that stay rendered: that one, and while the focus moves also the row it comes from. */
+  readonly kept: readonly number[];
   readonly onFocus: (key: string) => void;
   readonly onKeyDown: (event: KeyboardEvent) => void;
 }
@@ -121,9 +123,14 @@ function useRowFocus(
   scroller: React.RefObject<HTMLDivElement | null>,
 ): RowFocus {
   const [focused, setFocused] = useState<string>();
+  // Why kept: the next key must find a row to arrive at, also before the wanted row can take the focus.
+  const [holder, setHolder] = useState<string>();
   const moving = useRef(false);
-  const known = focused === undefined ? -1 : rows.findIndex((row) => row.key === focused);
+  const indexOf = (key: string | undefined): number =>
+    key === undefined ? -1 : rows.findIndex((row) => row.key === key);
+  const known = indexOf(focused);
   const index = known < 0 ? rows.length - 1 : known;
+  const kept = [...new Set([index, indexOf(holder)])].filter((each) => each >= 0);
   useEffect(() => {
     if (!moving.current || focused === undefined) return;
     moving.current = false;
@@ -140,7 +147,11 @@ function useRowFocus(
     list.current?.scrollToIndex(wanted, { align: "nearest" });
     setFocused(key);
   };
-  return { index, onFocus: setFocused, onKeyDown };
+  const onFocus = (key: string): void => {
+    setFocused(key);
+    setHolder(key);
+  };
+  return { index, kept, onFocus, onKeyDown };
 }
 
 // Why not at once: a row that was not rendered before is hidden until it has been measured, and cannot take the focus.
