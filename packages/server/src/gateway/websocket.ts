@@ -14,6 +14,11 @@ const closeTimeoutMs = 10_000;
 /** What `ws` and this file know of a socket: TCP or TLS. */
 type WireSocket = Duplex & { readonly writableLength: number };
 
+/** Frozen: whoever listened to one WebSocket would listen to all. What there is to hear of comes by `emit`. */
+const noListeners: Readonly<Record<string, unknown>> = Object.freeze(Object.create(null));
+/** There is no compression. */
+const noExtensions = Object.freeze({});
+
 /**
  * A WebSocket as a transport. `ws` reads frames, answers the closing handshake and nothing else; Parley writes ready
  * frames to the same socket. This is the only file that writes to raw sockets.
@@ -22,6 +27,9 @@ type WireSocket = Duplex & { readonly writableLength: number };
  */
 export class EngineWebSocket extends WebSocket implements Transport {
   readonly name = "websocket";
+  // Why: Node and `ws` would make these for each connection, to hold nothing: 240 bytes.
+  readonly _events = noListeners;
+  readonly _extensions = noExtensions;
   /** Null before it is adopted and after it ended. */
   owner: TransportOwner | null = null;
   wire: WireSocket | null = null;
@@ -149,12 +157,26 @@ export function createWebSocketDoor(settings: GatewaySettings): WebSocketDoor {
   });
   return {
     open(request, wire, head, opened) {
+      dropIdleListener(wire);
       // Why: the answer to the request and what is written first go out as one.
       wire.cork();
       server.handleUpgrade(request, wire, head, (socket) => opened(socket));
       wire.uncork();
     },
   };
+}
+
+/**
+ * Why: `ws` listens to the end of what a client sends, too, and a list of two takes a hundred bytes more than one. Node's
+ * own does nothing on sockets that may stay half open, as those of HTTP servers do.
+ */
+function dropIdleListener(wire: Duplex): void {
+  if (!wire.allowHalfOpen) return;
+  for (const listener of wire.listeners("end")) if (isNodesOwn(listener)) wire.off("end", listener);
+}
+
+function isNodesOwn(listener: unknown): listener is () => void {
+  return typeof listener === "function" && listener.name === "onReadableStreamEnd";
 }
 
 /** Refuses an upgrade request with an HTTP error. */
