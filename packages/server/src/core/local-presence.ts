@@ -6,11 +6,8 @@ export interface LocalPresenceEvents {
   onGone(log: LogId, userId: string): void;
 }
 
-/** Connections of a user in a room; `cancelLeave` while the grace of the last one runs. */
-interface Stay {
-  connections: number;
-  cancelLeave: (() => void) | null;
-}
+/** Connections of a user in a room, 1 at least; or, while the grace of the last one runs, what cancels the leave. */
+type Stay = number | (() => void);
 
 const nobody: ReadonlyMap<string, unknown> = new Map();
 
@@ -31,24 +28,23 @@ export class LocalPresence {
     const users = this.#rooms.get(log) ?? new Map<string, Stay>();
     this.#rooms.set(log, users);
     const stay = users.get(userId);
-    if (stay === undefined) {
-      users.set(userId, { connections: 1, cancelLeave: null });
-      this.#events.onEntered(log, userId);
-      return;
-    }
-    stay.cancelLeave?.();
-    stay.cancelLeave = null;
-    stay.connections += 1;
+    users.set(userId, typeof stay === "number" ? stay + 1 : 1);
+    if (stay === undefined) this.#events.onEntered(log, userId);
+    else cancel(stay);
   }
 
   /** `forGood`: the user left, so that no grace is given. */
   left(log: LogId, userId: string, forGood: boolean): void {
-    const stay = this.#rooms.get(log)?.get(userId);
-    if (stay === undefined || stay.connections === 0) return;
-    stay.connections -= 1;
-    if (stay.connections > 0) return;
-    if (forGood) this.#remove(log, userId);
-    else stay.cancelLeave = this.#clock.after(this.#leaveGraceMs, () => this.#remove(log, userId));
+    const users = this.#rooms.get(log);
+    const stay = users?.get(userId);
+    if (users === undefined || typeof stay !== "number") return;
+    if (stay > 1) users.set(userId, stay - 1);
+    else if (forGood) this.#remove(log, userId);
+    else
+      users.set(
+        userId,
+        this.#clock.after(this.#leaveGraceMs, () => this.#remove(log, userId)),
+      );
   }
 
   has(log: LogId, userId: string): boolean {
@@ -64,7 +60,7 @@ export class LocalPresence {
   }
 
   stop(): void {
-    for (const users of this.#rooms.values()) for (const stay of users.values()) stay.cancelLeave?.();
+    for (const users of this.#rooms.values()) for (const stay of users.values()) cancel(stay);
     this.#rooms.clear();
   }
 
@@ -74,4 +70,8 @@ export class LocalPresence {
     if (users.size === 0) this.#rooms.delete(log);
     this.#events.onGone(log, userId);
   }
+}
+
+function cancel(stay: Stay): void {
+  if (typeof stay === "function") stay();
 }

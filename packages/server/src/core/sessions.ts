@@ -35,7 +35,8 @@ export class Sessions {
   readonly #sessionEvents: SessionEvents;
   readonly #events: SessionsEvents;
   readonly #byPid = new Map<string, Session>();
-  readonly #byUser = new Map<string, Session[]>();
+  /** Why not always lists: nearly every user has one. */
+  readonly #byUser = new Map<string, Session | readonly Session[]>();
   /** In the order of detaching. */
   readonly #detached = new Set<Session>();
   readonly #connected = new Set<Session>();
@@ -77,7 +78,8 @@ export class Sessions {
 
   /** Sessions of a user, detached ones included. */
   of(tenant: string, userId: string): readonly Session[] {
-    return this.#byUser.get(userKey(tenant, userId)) ?? [];
+    const found = this.#byUser.get(userKey(tenant, userId)) ?? [];
+    return found instanceof Session ? [found] : found;
   }
 
   /** True when the user has as many connections as a user may have. */
@@ -111,14 +113,10 @@ export class Sessions {
   #register(identity: SessionIdentity): Session {
     const session = new Session(identity, this.#sessionEvents);
     if (session.pid !== null) this.#byPid.set(session.pid, session);
-    const key = userKey(identity.user.tenant, identity.user.id);
-    const others = this.#byUser.get(key);
-    if (others !== undefined) {
-      others.push(session);
-      return session;
-    }
-    this.#byUser.set(key, [session]);
-    this.#events.onUserCame(identity.user);
+    const { tenant, id } = identity.user;
+    const others = this.of(tenant, id);
+    this.#byUser.set(userKey(tenant, id), others.length === 0 ? session : [...others, session]);
+    if (others.length === 0) this.#events.onUserCame(identity.user);
     return session;
   }
 
@@ -175,8 +173,9 @@ export class Sessions {
     this.#connected.delete(session);
     this.#detached.delete(session);
     if (session.pid !== null && this.#byPid.get(session.pid) === session) this.#byPid.delete(session.pid);
-    const key = userKey(session.user.tenant, session.user.id);
-    const others = this.#byUser.get(key)?.filter((other) => other !== session) ?? [];
+    const { tenant, id } = session.user;
+    const key = userKey(tenant, id);
+    const others = this.of(tenant, id).filter((other) => other !== session);
     if (others.length > 0) this.#byUser.set(key, others);
     else if (this.#byUser.delete(key)) this.#events.onUserGone(session.user);
     this.#events.onDropped(session);
