@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { WebSocket, WebSocketServer } from "ws";
+import { Sender, WebSocket, WebSocketServer } from "ws";
 import type { CloseReason } from "./connection.ts";
 import type { GatewaySettings } from "./settings.ts";
 import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
@@ -33,6 +33,13 @@ export class EngineWebSocket extends WebSocket implements Transport {
   /** Null before it is adopted and after it ended. */
   owner: TransportOwner | null = null;
   wire: WireSocket | null = null;
+
+  /** What `ws` writes with: closing frames and pongs alone. Why not kept: nearly no connection has one of them on its way. */
+  get _sender(): object {
+    return new Sender(this.wire);
+  }
+
+  set _sender(_given: object | null) {}
 
   bufferedBytes(): number {
     return this.wire?.writableLength ?? 0;
