@@ -2,6 +2,8 @@ import type { Position } from "@parley/protocol";
 import type { Connection, User } from "../gateway/connection.ts";
 import type { LogId, Seq } from "./log.ts";
 import type { Feed, Taken } from "./feed.ts";
+import { Replies } from "./replies.ts";
+import { rewindTo, type Rewound, undoRewind } from "./rewind.ts";
 import { Subscriber } from "./subscriber.ts";
 import {
   fromHistory,
@@ -11,6 +13,7 @@ import {
   noticeRun,
   repeatedRun,
   type Run,
+  runsUpTo,
   Unconfirmed,
 } from "./unconfirmed.ts";
 
@@ -87,15 +90,10 @@ export class Session {
 
   readonly #events: SessionEvents;
   #unconfirmed: Unconfirmed | null = null;
-  #replies: Buffer[] | null = null;
-  #replyBytes = 0;
+  #replies: Replies | null = null;
   #confirmNow = false;
-  /** What the replies hold of logs, in order. */
-  #replyRuns: Run[] | null = null;
   /** Pages that wait for room in the window; null nearly always. */
   #waitingForRoom: RoomWaiter[] | null = null;
-  /** Room that was given to pages which are not among the replies yet. */
-  #granted = 0;
   /** CONNECT was answered: entries may be written. */
   #open = false;
   /** Something was written, and is not answered: since the last ping, and before it. */
@@ -109,7 +107,7 @@ export class Session {
   #arrivedPage = 0;
   #arrivedPageLog: LogId | null = null;
   /** What its client was found to lack, until the connection on which it gets it is open. */
-  #rewound: readonly { readonly run: Run; readonly isCurrent: boolean }[] | null = null;
+  #rewound: readonly Rewound[] | null = null;
 
   constructor(identity: SessionIdentity, events: SessionEvents) {
     this.id = identity.id;
@@ -166,12 +164,11 @@ export class Session {
     this.#open = false;
     this.#wroteSincePing = false;
     this.#wroteBeforePing = false;
-    this.#replies = null;
-    this.#replyBytes = 0;
     this.#due = null;
-    this.#undoRewind();
-    // Why: what was never written is lacking for certain.
-    this.#recordReplies();
+    for (const run of undoRewind(this, this.#rewound ?? [])) this.#wrote(run);
+    this.#rewound = null;
+    // Why recorded: what was never written is lacking for certain.
+    this.#takeReplies();
     this.#grantRoom();
   }
 
@@ -184,14 +181,13 @@ export class Session {
   /** A reply or signal, written at the next flush before the entries that are due by then. Lost without a connection. */
   emit(frame: Buffer): void {
     if (this.connection === null) return;
-    this.#addReply(frame);
+    this.#waiting().add(frame);
     if (this.#open) this.#events.onDue(this);
   }
 
-  #addReply(frame: Buffer): void {
-    if (this.#replies === null) this.#replies = [frame];
-    else this.#replies.push(frame);
-    this.#replyBytes += frame.length;
+  #waiting(): Replies {
+    this.#replies ??= new Replies();
+    return this.#replies;
   }
 
   /**
@@ -219,7 +215,7 @@ export class Session {
       }
       waiting.shift();
       if (connection !== null) {
-        this.#granted += next.bytes;
+        this.#waiting().grantedBytes += next.bytes;
         // The flush of this turn takes back what was not used.
         this.#events.onDue(this);
       }
@@ -230,12 +226,16 @@ export class Session {
 
   /** Bytes that may be written beyond what waits to be. */
   free(): number {
-    return (this.connection?.free() ?? 0) - this.#replyBytes - this.#granted;
+    return (this.connection?.free() ?? 0) - this.#waitingBytes();
   }
 
   /** What is larger than the window goes, too, but alone: once nothing else is unanswered. */
   fits(bytes: number): boolean {
-    return bytes <= this.free() || (this.#isAnswered() && this.#replyBytes === 0 && this.#granted === 0);
+    return bytes <= this.free() || (this.#isAnswered() && this.#waitingBytes() === 0);
+  }
+
+  #waitingBytes(): number {
+    return this.#replies === null ? 0 : this.#replies.bytes + this.#replies.grantedBytes;
   }
 
   #isAnswered(): boolean {
@@ -255,8 +255,9 @@ export class Session {
   /** As `signal`, but few of them wait for what is written next. False: it was dropped. */
   signalLater(frame: Buffer): boolean {
     if (this.connection === null || this.free() <= frame.length * 64) return false;
-    this.#addReply(frame);
-    if (this.#open && this.#replyBytes >= waitingSignalBytesMax) this.#events.onDue(this);
+    const waiting = this.#waiting();
+    waiting.add(frame);
+    if (this.#open && waiting.bytes >= waitingSignalBytesMax) this.#events.onDue(this);
     return true;
   }
 
@@ -277,7 +278,7 @@ export class Session {
   /** Whether this very page may be on its way already, or may have arrived: then its offset would say nothing. */
   holdsPage(log: LogId, page: number): boolean {
     if (this.#arrivedPageLog === log && this.#arrivedPage === page) return true;
-    const waiting = this.#replyRuns?.some((run) => run.subscriber.log === log && run.page === page) ?? false;
+    const waiting = this.#replies?.runs?.some((run) => run.subscriber.log === log && run.page === page) ?? false;
     return waiting || (this.#unconfirmed?.holdsPage(log, page) ?? false);
   }
 
@@ -289,14 +290,11 @@ export class Session {
       this.#due = null;
       return;
     }
-    const frames = this.#replies ?? [];
+    const replies = this.#takeReplies();
+    const frames = replies?.frames ?? [];
+    let bytes = replies?.bytes ?? 0;
     const due = this.#due ?? none;
     this.#due = null;
-    let bytes = this.#replyBytes;
-    this.#replies = null;
-    this.#replyBytes = 0;
-    this.#granted = 0;
-    this.#recordReplies();
     for (const subscriber of due) bytes += this.#take(subscriber, frames, connection.free() - bytes);
     const runsMany = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2;
     const confirms = this.#confirmNow || runsMany;
@@ -324,7 +322,7 @@ export class Session {
     const { connection } = this;
     if (connection === null || !this.#open || this.#waitingForRoom !== null || !this.fits(frames.length)) return false;
     this.emit(frames);
-    for (const run of runsOf(subscriber, to)) this.#addReplyRun(run);
+    for (const run of runsUpTo(subscriber, to)) this.#addReplyRun(run);
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
     return true;
@@ -376,7 +374,7 @@ export class Session {
   }
 
   #advance(subscriber: Subscriber, to: Seq): void {
-    for (const run of runsOf(subscriber, to)) this.#wrote(run);
+    for (const run of runsUpTo(subscriber, to)) this.#wrote(run);
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
   }
@@ -384,14 +382,15 @@ export class Session {
   #addReplyRun(run: Run): void {
     // Why: what is told to nobody is lacking for certain, when the client comes back.
     if (this.connection === null) this.#wrote(run);
-    else if (this.#replyRuns === null) this.#replyRuns = [run];
-    else this.#replyRuns.push(run);
+    else this.#waiting().addRun(run);
   }
 
-  #recordReplies(): void {
-    if (this.#replyRuns === null) return;
-    for (const run of this.#replyRuns) this.#wrote(run);
-    this.#replyRuns = null;
+  /** What waited does so no longer; what it holds of logs counts as written. */
+  #takeReplies(): Replies | null {
+    const replies = this.#replies;
+    this.#replies = null;
+    for (const run of replies?.runs ?? []) this.#wrote(run);
+    return replies;
   }
 
   #wrote(run: Run): void {
@@ -403,7 +402,7 @@ export class Session {
   /** All that was written, or is about to be, and is not known to have arrived, in order. */
   unarrived(): readonly Run[] {
     const { remembered } = this;
-    const runs = [...(this.#unconfirmed?.runs ?? []), ...(this.#replyRuns ?? [])];
+    const runs = [...(this.#unconfirmed?.runs ?? []), ...(this.#replies?.runs ?? [])];
     if (remembered === null) return runs;
     return runs.map((run) => (holds(run, remembered) ? { ...run, page: repeatedRun } : run));
   }
@@ -464,8 +463,7 @@ export class Session {
 
   /**
    * Moves the cursors back to what the client has for certain, when `last` is the last entry it remembers (null: it
-   * remembers none). A subscriber whose first history page may not have arrived stands before it (`fromHistory`).
-   * Notices that may not have arrived are told again.
+   * remembers none), as `rewindTo` says.
    */
   rewind(claimed: LastEvent | null): void {
     const last = this.#isOfBefore(claimed) ? null : claimed;
@@ -477,45 +475,11 @@ export class Session {
     if (this.#unconfirmed === null) return;
     const lacking = this.#unconfirmed.lackingAfter(last);
     this.#unconfirmed = null;
-    this.#rewound = lacking.map((run) => ({ run, isCurrent: this.find(run.subscriber.log) === run.subscriber }));
-    for (const { subscriber, epoch, from, to, notice } of lacking) {
-      if (epoch === subscriber.epoch) subscriber.cursor = Math.min(subscriber.cursor, from);
-      if (from === fromHistory && subscriber.gap === null) subscriber.pageEnd = to;
-      const isJoined = this.find(subscriber.log) !== undefined;
-      if (notice !== undefined && notice.joined === isJoined) this.tell(subscriber, notice);
-    }
-  }
-
-  /** Nothing was written to the connection for which the session was rewound: its client may have what it had before. */
-  #undoRewind(): void {
-    for (const { run, isCurrent } of this.#rewound ?? []) {
-      // A notice is among the replies again.
-      if (run.notice !== undefined) continue;
-      const subscriber = isCurrent ? this.find(run.subscriber.log) : undefined;
-      if (subscriber?.epoch !== run.epoch) {
-        this.#wrote(run);
-      } else {
-        subscriber.cursor = Math.max(subscriber.cursor, run.to);
-        this.#wrote({ ...run, subscriber });
-      }
-    }
-    this.#rewound = null;
+    this.#rewound = rewindTo(this, lacking);
   }
 
   #advanceTo({ log, epoch, seq }: LastEvent): void {
     const subscriber = this.find(log);
     if (subscriber?.epoch === epoch && !subscriber.again) subscriber.cursor = Math.max(subscriber.cursor, seq);
   }
-}
-
-/** What lies between the cursor and `to`: of it the client may have got once before what is up to `repeatsTo`. */
-function runsOf(subscriber: Subscriber, to: Seq): readonly Run[] {
-  const { epoch, cursor, repeatsTo } = subscriber;
-  const run = { subscriber, epoch, from: cursor, to, page: null };
-  if (cursor >= repeatsTo) return [run];
-  if (to <= repeatsTo) return [{ ...run, page: repeatedRun }];
-  return [
-    { ...run, to: repeatsTo, page: repeatedRun },
-    { ...run, from: repeatsTo },
-  ];
 }

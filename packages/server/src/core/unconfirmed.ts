@@ -106,3 +106,15 @@ export function holds({ subscriber, epoch, from, to, page }: Run, last: LastEven
   if (subscriber.log !== last.log || epoch !== last.epoch || page !== last.page) return false;
   return page === null ? from < last.seq && last.seq <= to : last.seq === to;
 }
+
+/** What lies between the cursor and `to`: of it the client may have got once before what is up to `repeatsTo`. */
+export function runsUpTo(subscriber: Subscriber, to: Seq): readonly Run[] {
+  const { epoch, cursor, repeatsTo } = subscriber;
+  const run = { subscriber, epoch, from: cursor, to, page: null };
+  if (cursor >= repeatsTo) return [run];
+  if (to <= repeatsTo) return [{ ...run, page: repeatedRun }];
+  return [
+    { ...run, to: repeatsTo, page: repeatedRun },
+    { ...run, from: repeatsTo },
+  ];
+}
