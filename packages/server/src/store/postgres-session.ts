@@ -63,8 +63,15 @@ function sessionOf(client: ClientBase, cluster: string): Session {
   return {
     cluster,
     async rows({ name, text }, values) {
-      const { rows } = await client.query<Row>({ name, text, values: [...values] });
-      return rows;
+      const parameters = [...values];
+      try {
+        const { rows } = await client.query<Row>({ name, text, values: parameters });
+        return rows.splice(0);
+      } finally {
+        // Why: the client assigns functions to its queries, and V8 makes such a function an old object at once. What
+        // it still leads to outlives every collection of young objects: with the parameters of appends, that is 20 MB/s.
+        parameters.length = 0;
+      }
     },
     async control(command) {
       return (await client.query(command)).command;
