@@ -225,7 +225,7 @@ const accessSection = z.strictObject({
 
 const flushSection = z.strictObject({
   flushBudgetMs: setting(
-    milliseconds(5),
+    milliseconds(1),
     "Time for writing to sockets in one turn of the event loop; the rest follows in the next.",
   ),
 });

@@ -22,6 +22,8 @@ export type Taken =
   /** The next entry lies below the tail: it must be read from the store. */
   | { readonly kind: "behind" };
 
+const atHead: Taken = { kind: "at_head" };
+
 export interface FeedLimits {
   /** Bytes of event text that a tail keeps ready; all tails of a node together; and one, while they are over it. */
   readonly tailBytesMax: number;
@@ -87,7 +89,9 @@ export class Feed {
   /** Another epoch was heard of since the last read began. */
   #doubtful = false;
   #closed = false;
-  #shared = new Map<string, Extract<Taken, { kind: "frames" }>>();
+  /** By cursor, and those without offsets by `-1 - cursor`. */
+  #shared = new Map<number, Extract<Taken, { kind: "frames" }>>();
+  #sharing = false;
 
   constructor(
     log: LogId,
@@ -168,10 +172,10 @@ export class Feed {
    * one cursor get the same buffer.
    */
   take(cursor: Seq, bytesMax: number, offsets: boolean): Taken {
-    if (cursor >= this.#head) return { kind: "at_head" };
+    if (cursor >= this.#head) return atHead;
     const first = this.#head - this.#tail.length;
     if (cursor < first) return { kind: "behind" };
-    const key = offsets ? `${cursor}` : `-${cursor}`;
+    const key = offsets ? cursor : -1 - cursor;
     const known = this.#shared.get(key);
     if (known !== undefined && known.frames.length <= bytesMax) return known;
     const taken = this.#join(cursor, first, bytesMax, offsets);
@@ -179,11 +183,19 @@ export class Feed {
     return taken;
   }
 
-  /** Joined buffers live for one turn of the event loop; a single entry's frame is shared as it is. */
-  #share(key: string, taken: Extract<Taken, { kind: "frames" }>): void {
+  /** Joined buffers live until the flusher has visited all, or the head moves; a single entry's frame is shared as it is. */
+  #share(key: number, taken: Extract<Taken, { kind: "frames" }>): void {
     if (this.#shared.size >= sharedBuffersMax) return;
-    if (this.#shared.size === 0) this.#clock.immediate(() => this.#shared.clear());
     this.#shared.set(key, taken);
+    if (this.#sharing) return;
+    this.#sharing = true;
+    this.#clock.immediate(() => this.#endSharing());
+  }
+
+  #endSharing(): void {
+    this.#sharing = this.flushIndex !== -1 && this.#shared.size > 0;
+    if (this.#sharing) this.#clock.immediate(() => this.#endSharing());
+    else this.#shared.clear();
   }
 
   #join(cursor: Seq, first: Seq, bytesMax: number, offsets: boolean): Taken {

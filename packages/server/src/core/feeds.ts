@@ -26,7 +26,7 @@ export const defaultFeedsLimits: FeedsLimits = {
   tailBytesMax: 262_144,
   tailsBytesMax: 134_217_728,
   tailBytesMin: 4_096,
-  flushBudgetMs: 5,
+  flushBudgetMs: 1,
   catchUpReadsMax: 8,
   earlyEntriesMax: 1_000,
   storeRetryMs: 300,

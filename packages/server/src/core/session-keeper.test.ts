@@ -3,6 +3,7 @@ import { MemoryStore } from "../../../../test/support/memory-store.ts";
 import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
 import { SimulatedConnection } from "../../../../test/support/simulated-connection.ts";
 import { type StoredSession, StoreUnavailable } from "../store/store.ts";
+import { logId } from "./log.ts";
 import { Session } from "./session.ts";
 import { SessionKeeper } from "./session-keeper.ts";
 
@@ -79,4 +80,17 @@ test("[REC-2] while one is looked for that the store cannot keep, the store may 
   await clock.advance(1_000);
   expect((await kept).map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled", "rejected"]);
   for (const pid of pids) expect(await isStored(pid)).toBe(pid !== "pid-3");
+});
+
+test("[REC-2] sessions that got many entries are stored within a second or two, a few at a time", async () => {
+  const { clock, store, keeper, isStored } = createKeeper();
+  const pids = Array.from({ length: 300 }, (_, index) => `pid-${index}`);
+  for (const pid of pids) {
+    const session = createSession(clock, pid);
+    const subscriber = session.add(logId("default", "room"), "epoch", 0);
+    keeper.arrived(session, [{ subscriber, epoch: "epoch", from: 0, to: 500, page: null }]);
+  }
+  await clock.advance(2_000);
+  expect(Math.max(...store.writes)).toBe(50);
+  for (const pid of pids) expect(await isStored(pid)).toBe(true);
 });

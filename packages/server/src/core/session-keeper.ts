@@ -18,6 +18,9 @@ const refreshMs = 60_000;
 const arrivedMax = 500;
 /** Sessions in one write. */
 const batchMax = 1_000;
+/** Of those that got many entries so few are written at once: a thousand would hold up the store for 30 ms, and who sends. */
+const advancedAtOnce = 50;
+const paceMs = 50;
 /** How long a join or leave waits for a store that is away. */
 const waitMaxMs = 5_000;
 
@@ -52,6 +55,7 @@ export class SessionKeeper {
   #working: Promise<void> | null = null;
   #stopped = false;
   #cancelTick: () => void = () => {};
+  #cancelPace: () => void = () => {};
 
   constructor(parts: {
     store: Store;
@@ -79,6 +83,7 @@ export class SessionKeeper {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelTick();
+    this.#cancelPace();
     for (const session of [...this.#soon, ...this.#advanced]) this.#add(session);
     await this.#working;
     await this.#work();
@@ -127,16 +132,23 @@ export class SessionKeeper {
   #tick(): void {
     for (const session of this.#soon) this.#add(session);
     this.#soon.clear();
-    this.#addAdvanced();
     this.#addOldest();
-    if (this.#next.size > 0 || this.#ended.length > 0) this.#wake();
+    this.#cancelPace();
+    this.#pace(tickMs / paceMs);
   }
 
-  #addAdvanced(): void {
+  /** A few of the advanced ones, and until the next tick some more. */
+  #pace(paces: number): void {
+    let count = Math.min(advancedAtOnce, batchMax - this.#next.size);
     for (const session of this.#advanced) {
-      if (this.#next.size >= batchMax) return;
+      if (count <= 0) break;
       this.#add(session);
       this.#advanced.delete(session);
+      count -= 1;
+    }
+    if (this.#next.size > 0 || this.#ended.length > 0) this.#wake();
+    if (paces > 1 && this.#advanced.size > 0) {
+      this.#cancelPace = this.#clock.after(paceMs, () => this.#pace(paces - 1));
     }
   }
 

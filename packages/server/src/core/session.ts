@@ -339,6 +339,7 @@ export class Session {
           frames.push(taken.frames);
           bytes += taken.frames.length;
           this.#advance(subscriber, taken.to);
+          if (taken.to >= feed.head) return bytes;
           break;
         case "at_head":
           return bytes;
@@ -374,7 +375,11 @@ export class Session {
   }
 
   #advance(subscriber: Subscriber, to: Seq): void {
-    for (const run of runsUpTo(subscriber, to)) this.#wrote(run);
+    if (this.#unconfirmed?.continues(subscriber, to) !== true) {
+      for (const run of runsUpTo(subscriber, to)) this.#wrote(run);
+    } else if (subscriber.confirms) {
+      this.#confirmNow = true;
+    }
     this.#events.delivered(to - subscriber.cursor);
     subscriber.cursor = to;
   }

@@ -66,6 +66,14 @@ export class Unconfirmed {
     else this.#runs.push(run);
   }
 
+  /** Takes what lies between the subscriber's cursor and `to` into the last run; false when that is not of the same kind. */
+  continues(subscriber: Subscriber, to: Seq): boolean {
+    const last = this.#runs.at(-1);
+    if (last === undefined || this.#runs.length === this.#pinged || !goesOn(last, subscriber)) return false;
+    last.to = to;
+    return true;
+  }
+
   /** Whether a page of this log, by this number, is among what is unconfirmed. */
   holdsPage(log: LogId, page: number): boolean {
     return this.#runs.some((run) => run.subscriber.log === log && run.page === page);
@@ -99,6 +107,12 @@ export class Unconfirmed {
 function isContinued(last: Run, next: Run): boolean {
   const isOne = last.subscriber === next.subscriber && last.epoch === next.epoch && last.to === next.from;
   return isOne && last.page === null && next.page === null;
+}
+
+/** Whether what the subscriber gets next belongs to the run. */
+function goesOn({ subscriber, epoch, to, page }: Run, next: Subscriber): boolean {
+  const isOne = subscriber === next && epoch === next.epoch && to === next.cursor;
+  return isOne && page === null && next.cursor >= next.repeatsTo;
 }
 
 /** Whether the event is one of the run. */

@@ -25,7 +25,8 @@ import { closeFrame, type PollingShared, PollingTransport, refuseRequest, respon
 import type { GatewaySettings } from "./settings.ts";
 import type { Transport } from "./transport.ts";
 import { UpgradeProbe } from "./upgrade.ts";
-import { createWebSocketDoor, type EngineWebSocket, refuseUpgrade, type WebSocketDoor } from "./websocket.ts";
+import { createWebSocketDoor, type EngineWebSocket, type WebSocketDoor } from "./websocket.ts";
+import { refuseUpgrade } from "./wire.ts";
 
 const enginePath = "/socket.io/";
 /** Upgrades in one turn of the event loop: with what they cost, and what the clients send then, a few tens of ms. */

@@ -4,15 +4,11 @@ import { Sender, WebSocket, WebSocketServer } from "ws";
 import type { CloseReason } from "./connection.ts";
 import type { GatewaySettings } from "./settings.ts";
 import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
+import { type WireOwner, type WireSocket, writeFrames } from "./wire.ts";
 
-/** Frames that are not larger than this together are copied: for so few bytes it is cheaper than a gathering write. */
-const copiedBytesMax = 4_096;
 /** Pongs are not worth more memory than this to a client that does not read them. */
 const unreadBytesForPongs = 16_384;
 const closeTimeoutMs = 10_000;
-
-/** What `ws` and this file know of a socket: TCP or TLS. */
-type WireSocket = Duplex & { readonly writableLength: number };
 
 /** Frozen: whoever listened to one WebSocket would listen to all. What there is to hear of comes by `emit`. */
 const noListeners: Readonly<Record<string, unknown>> = Object.freeze(Object.create(null));
@@ -21,11 +17,11 @@ const noExtensions = Object.freeze({});
 
 /**
  * A WebSocket as a transport. `ws` reads frames, answers the closing handshake and nothing else; Parley writes ready
- * frames to the same socket. This is the only file that writes to raw sockets.
+ * frames to the same socket (`wire.ts`).
  *
  * Invariant: `ws` without compression writes whole frames synchronously, so frames of both cannot interleave.
  */
-export class EngineWebSocket extends WebSocket implements Transport {
+export class EngineWebSocket extends WebSocket implements Transport, WireOwner {
   readonly name = "websocket";
   // Why: Node and `ws` would make these for each connection, to hold nothing: 240 bytes.
   readonly _events = noListeners;
@@ -33,6 +29,7 @@ export class EngineWebSocket extends WebSocket implements Transport {
   /** Null before it is adopted and after it ended. */
   owner: TransportOwner | null = null;
   wire: WireSocket | null = null;
+  unsentBytes = 0;
 
   /** What `ws` writes with: closing frames and pongs alone. Why not kept: nearly no connection has one of them on its way. */
   get _sender(): object {
@@ -42,27 +39,13 @@ export class EngineWebSocket extends WebSocket implements Transport {
   set _sender(_given: object | null) {}
 
   bufferedBytes(): number {
-    return this.wire?.writableLength ?? 0;
+    return (this.wire?.writableLength ?? 0) + this.unsentBytes;
   }
 
   write(frames: readonly Buffer[]): void {
     const { wire } = this;
     if (wire === null || this.readyState !== WebSocket.OPEN || !wire.writable) return;
-    const [first] = frames;
-    if (first === undefined) return;
-    if (frames.length === 1) {
-      wire.write(first);
-      return;
-    }
-    let bytes = 0;
-    for (const frame of frames) bytes += frame.length;
-    if (bytes <= copiedBytesMax) {
-      wire.write(Buffer.concat(frames, bytes));
-      return;
-    }
-    wire.cork();
-    for (const frame of frames) wire.write(frame);
-    wire.uncork();
+    writeFrames(this, wire, frames);
   }
 
   end(how: Ending): void {
@@ -185,17 +168,3 @@ function dropIdleListener(wire: Duplex): void {
 function isNodesOwn(listener: unknown): listener is () => void {
   return typeof listener === "function" && listener.name === "onReadableStreamEnd";
 }
-
-/** Refuses an upgrade request with an HTTP error. */
-export function refuseUpgrade(wire: Duplex, status: string, body: string): void {
-  wire.on("error", ignore);
-  if (wire.writable) {
-    const head = `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json\r\n`;
-    wire.once("finish", () => wire.destroy());
-    wire.end(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
-  } else {
-    wire.destroy();
-  }
-}
-
-function ignore(): void {}
