@@ -393,8 +393,9 @@ export class Session {
   /** What waited does so no longer; what it holds of logs counts as written. */
   #takeReplies(): Replies | null {
     const replies = this.#replies;
+    if (replies === null) return null;
     this.#replies = null;
-    for (const run of replies?.runs ?? []) this.#wrote(run);
+    if (replies.runs !== null) for (const run of replies.runs) this.#wrote(run);
     return replies;
   }
 
