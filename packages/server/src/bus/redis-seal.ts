@@ -1,5 +1,6 @@
-import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import { ByteReader, ByteWriter, GarbageError } from "./redis-bytes.ts";
+import { HmacSha256 } from "./redis-hmac.ts";
 import type { BusMessage } from "./messages.ts";
 import { decodeMessage, encodeMessage } from "./redis-messages.ts";
 
@@ -25,13 +26,13 @@ const sealBytes = 16;
  * secret, is worth nothing there.
  */
 export class Seal {
-  readonly #secret: KeyObject;
+  readonly #hmac: HmacSha256;
   readonly #node: string;
   /** What stands behind the seal in all that this node publishes. */
   readonly #ownStart: Buffer;
 
   constructor(secret: string, node: string) {
-    this.#secret = createSecretKey(secret, "utf8");
+    this.#hmac = new HmacSha256(secret);
     this.#node = node;
     this.#ownStart = Buffer.from(this.#begin().bytes().subarray(sealBytes));
   }
@@ -105,6 +106,6 @@ export class Seal {
   }
 
   #sign(channel: string, bytes: Buffer): Buffer {
-    return createHmac("sha256", this.#secret).update(channel).update("\0").update(bytes.subarray(sealBytes)).digest();
+    return this.#hmac.digest(channel, bytes.subarray(sealBytes));
   }
 }
