@@ -4,7 +4,7 @@ import type { Feed } from "./feed.ts";
 import type { Session } from "./session.ts";
 
 /** Subscribers of one feed that are looked at before the next feed has its turn, so that a large room delays no small one. */
-const visitedPerFeed = 256;
+const visitedPerFeed = 32;
 /** Sessions written between two looks at the clock. */
 const writtenBetweenChecks = 16;
 
