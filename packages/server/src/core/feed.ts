@@ -126,7 +126,7 @@ export class Feed {
     this.#closed = true;
     this.#dropTail();
     this.#early.clear();
-    this.#shared.clear();
+    this.#forgetShared();
   }
 
   /** Entries that were committed, from this node's own append or from a hint. Only what is next is taken; the rest waits or is known. */
@@ -195,7 +195,12 @@ export class Feed {
   #endSharing(): void {
     this.#sharing = this.flushIndex !== -1 && this.#shared.size > 0;
     if (this.#sharing) this.#clock.immediate(() => this.#endSharing());
-    else this.#shared.clear();
+    else this.#forgetShared();
+  }
+
+  /** Why not `clear`: V8 links a cleared map to its next contents, and frees neither before it collects the whole heap. */
+  #forgetShared(): void {
+    if (this.#shared.size > 0) this.#shared = new Map();
   }
 
   #join(cursor: Seq, first: Seq, bytesMax: number, offsets: boolean): Taken {
@@ -232,7 +237,7 @@ export class Feed {
     }
     this.#head += events.length;
     this.#trimTail();
-    this.#shared.clear();
+    this.#forgetShared();
     this.#events.onAdvanced(this, from, events);
   }
 
@@ -351,7 +356,7 @@ export class Feed {
     this.#announced = state.head;
     this.#dropTail();
     this.#early.clear();
-    this.#shared.clear();
+    this.#forgetShared();
     this.#events.onReset(this, reason);
   }
 }
