@@ -50,11 +50,12 @@ async function withLargeRoom(context: RunContext): Promise<readonly Figure[]> {
   const late: readonly Refusal[] = outlasted
     ? [{ code: "too_long", detail: "the small room was measured longer than the large one" }]
     : [];
-  const { traffic, times, meters, refusals } = large;
+  const { traffic, times, meters, commitP99Ms, refusals } = large;
   return [
     ...smallRoomFigures("beside", result, [...refusalsOf(result), ...late, ...refusals]),
     ...figures(refusals, [
       ["large room's deliveries", "/s", traffic.deliveriesMeasured / (times.measuredMs / 1000)],
+      ["store's own commit p99 beside", "ms", commitP99Ms],
       ["server CPU beside", "cores", meters.serverShare],
       ["generator CPU beside", "cores", meters.generatorShare],
     ]),

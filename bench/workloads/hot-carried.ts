@@ -55,6 +55,7 @@ export const hot: Workload = {
       ["carried deliveries", "/s", traffic.deliveriesMeasured / (times.measuredMs / 1000)],
       ["delivery p50 at it", "ms", milliseconds(traffic.deliveryLatency.percentile(0.5))],
       ["delivery p99 at it", "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
+      ["store's own commit p99 at it", "ms", best.result.commitP99Ms],
       ["server CPU at it", "cores", meters.serverShare],
       ["generator CPU at it", "cores", meters.generatorShare],
     ]);

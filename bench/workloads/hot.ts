@@ -44,7 +44,7 @@ export const hotRates: readonly Workload[] = [40, 80, 400].map((rate) => ({
 }));
 
 async function atRate(context: RunContext, rate: number): Promise<readonly Figure[]> {
-  const { traffic, times, meters, refusals } = await runPhase(context, {
+  const { traffic, times, meters, commitP99Ms, refusals } = await runPhase(context, {
     kind: "fixed_rate",
     rooms: roomNames("hot", 1),
     membersPerRoom: members(context.scale),
@@ -56,6 +56,7 @@ async function atRate(context: RunContext, rate: number): Promise<readonly Figur
     ["deliveries", "/s", traffic.deliveriesMeasured / (times.measuredMs / 1000)],
     ["delivery p50", "ms", milliseconds(traffic.deliveryLatency.percentile(0.5))],
     ["delivery p99", "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
+    ["store's own commit p99", "ms", commitP99Ms],
     ["server CPU", "cores", meters.serverShare],
     ["generator CPU", "cores", meters.generatorShare],
     ["generator late p99", "ms", milliseconds(times.latenessP99Micros)],

@@ -5,6 +5,7 @@ import { observe } from "../../packages/server/src/load/observe.ts";
 import { type RoomTraffic, Traffic } from "../../packages/server/src/load/traffic.ts";
 import { Meter, type Meters } from "../machine/meter.ts";
 import { type Observation, reasonsToRefuse, type Refusal } from "../../packages/server/src/load/rules.ts";
+import { type CommitTimes, quantileBetween } from "../servers/metrics.ts";
 import type { RunningServer, ServerNode } from "../servers/server.ts";
 import { explain, type RunContext } from "./workload.ts";
 
@@ -31,6 +32,8 @@ export interface PhaseResult {
   readonly crowd: Crowd;
   readonly times: LoadTimes;
   readonly meters: Meters;
+  /** Of the store's commits in the measured window; undefined where the server tells nothing of them. */
+  readonly commitP99Ms: number | undefined;
   readonly refusals: readonly Refusal[];
 }
 
@@ -47,13 +50,16 @@ export async function runPhase({ kind, server, tokenOf }: RunContext, plan: Phas
   const sendersNodes = nodesCalled(server, senders?.node ?? 0);
   using crowd = await gather({ ...gathering, nodes: sendersNodes }, sending, plan.firstUser + 500_000);
   const meter = new Meter(...server.nodes.map(({ pid }) => pid));
+  const commits: Promise<CommitTimes | undefined>[] = [];
   const window: Window = {
     begin: () => {
       meter.begin();
+      commits.push(server.commitTimes());
       plan.window?.begin();
     },
     end: () => {
       meter.end();
+      commits.push(server.commitTimes());
       plan.window?.end();
     },
   };
@@ -64,7 +70,13 @@ export async function runPhase({ kind, server, tokenOf }: RunContext, plan: Phas
   const observed = observe(plan.kind, traffic, everyone, times, meters, server.ended);
   const refusals = reasonsToRefuse(kind.ordered ? observed : { ...observed, skipped: 0, repeated: 0 });
   if (refusals.length > 0) explain(everyone, traffic);
-  return { traffic, crowd: everyone, times, meters, refusals };
+  const commitP99Ms = commitP99(await Promise.all(commits));
+  return { traffic, crowd: everyone, times, meters, commitP99Ms, refusals };
+}
+
+function commitP99([before, after]: readonly (CommitTimes | undefined)[]): number | undefined {
+  const seconds = before === undefined || after === undefined ? undefined : quantileBetween(before, after, 0.99);
+  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 function nodesCalled({ nodes }: RunningServer, which: number | "all" | "all but the last"): readonly ServerNode[] {

@@ -1,6 +1,5 @@
 import { closedLoop, openLoop } from "../../packages/server/src/load/loops.ts";
 import type { Refusal } from "../../packages/server/src/load/rules.ts";
-import { type CommitTimes, quantileBetween } from "../servers/metrics.ts";
 import { plans, runPhase } from "./phase.ts";
 import {
   type Figure,
@@ -88,26 +87,21 @@ async function steady(
   refusalsBefore: readonly Refusal[],
 ): Promise<readonly Figure[]> {
   const plan = plans[context.scale];
-  const commits: Promise<CommitTimes | undefined>[] = [];
-  const scrape = () => void commits.push(context.server.commitTimes());
-  const { traffic, times, meters, refusals } = await runPhase(context, {
+  const { traffic, times, meters, commitP99Ms, refusals } = await runPhase(context, {
     kind: "fixed_rate",
     rooms: roomNames(rooms, connections),
     membersPerRoom: 1,
     firstUser: 0,
     atOnce: 32,
-    window: { begin: scrape, end: scrape },
     load: (books, lanes, window) => openLoop(books, lanes, rate, plan, window),
   });
-  const [before, after] = await Promise.all(commits);
-  const commitSeconds = before === undefined || after === undefined ? undefined : quantileBetween(before, after, 0.99);
   return figures(
     [...refusalsBefore, ...refusals],
     [
       [`acknowledgement p50 ${at}`, "ms", milliseconds(traffic.acknowledgementLatency.percentile(0.5))],
       [`acknowledgement p99 ${at}`, "ms", milliseconds(traffic.acknowledgementLatency.percentile(0.99))],
       [`delivery p99 ${at}`, "ms", milliseconds(traffic.deliveryLatency.percentile(0.99))],
-      [`store's own commit p99 ${at}`, "ms", commitSeconds === undefined ? undefined : commitSeconds * 1000],
+      [`store's own commit p99 ${at}`, "ms", commitP99Ms],
       [`server CPU ${at}`, "cores", meters.serverShare],
       [`generator CPU ${at}`, "cores", meters.generatorShare],
       [`generator late p99 ${at}`, "ms", milliseconds(times.latenessP99Micros)],
