@@ -5,6 +5,7 @@ import { eventText, parseOffset } from "./entry-event.ts";
 import { type Committed, Feed, type FeedLimits, sharedBufferBytesMax } from "./feed.ts";
 import { payloadsOf } from "./frame.ts";
 import type { LogId } from "./log.ts";
+import { Tails } from "./tails.ts";
 
 const log: LogId = "default/alpha";
 
@@ -55,7 +56,7 @@ async function createFeed(options: Partial<FeedLimits> = {}, before = 0) {
       storeRetryMs: 300,
       ...options,
     },
-    tails: { bytes: 0 },
+    tails: new Tails(clock),
     events: {
       onAdvanced: (_feed, from, events) => accepted.push(...events.map((_event, index) => from + index)),
       onReset: (_feed, reason) => resets.push(reason),
@@ -248,6 +249,24 @@ describe("what a feed gives", () => {
     expect(seqsOf(one.frames)).toEqual(range(1, 5));
     const plain = feed.take(0, 100_000, false);
     expect(plain.kind === "frames" && plain.frames.length).toBeLessThan(one.frames.length);
+  });
+
+  test("[FEED-4] frames are let go after a moment; what is ready in the tail is the text", async () => {
+    const { feed, append, clock } = await createFeed();
+    feed.accept(await append());
+    const taken = feed.take(0, 10_000, true);
+    if (taken.kind !== "frames") throw new Error("nothing was taken");
+    await clock.advance(50);
+    expect(feed.take(0, 10_000, true)).toEqual({
+      ...taken,
+      frames: expect.toSatisfy((frames) => frames === taken.frames),
+    });
+    await clock.advance(51);
+    expect(feed.take(0, 10_000, true)).toEqual({
+      ...taken,
+      frames: expect.toSatisfy((frames) => frames !== taken.frames),
+    });
+    expect(feed.take(0, 10_000, true)).toEqual(taken);
   });
 
   test("[FEED-1] a shared buffer is made anew when the head has moved", async () => {

@@ -4,6 +4,7 @@ import { type EventText, eventPacket, eventText, offsetOf, readable } from "./en
 import { textFrame } from "./frame.ts";
 import type { Epoch, LogId, LogState, Seq } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
+import type { TailEntry, Tails } from "./tails.ts";
 
 /** Committed entries `from`, `from + 1`, … of one log, encoded. */
 export interface Committed {
@@ -23,6 +24,7 @@ export type Taken =
   | { readonly kind: "behind" };
 
 const atHead: Taken = { kind: "at_head" };
+const full: Taken = { kind: "full" };
 
 export interface FeedLimits {
   /** Bytes of event text that a tail keeps ready; all tails of a node together; and one, while they are over it. */
@@ -41,13 +43,6 @@ export interface FeedEvents {
   onAdvanced(feed: Feed, from: Seq, events: readonly EventText[]): void;
   /** The log has another life now, or its floor has passed the feed by; every subscriber must start over. */
   onReset(feed: Feed, reason: "epoch" | "floor"): void;
-}
-
-interface TailEntry {
-  readonly event: EventText;
-  /** With the offset, and without: made on demand, since nearly all clients of a node are of one kind. */
-  withOffset: Buffer | null;
-  plain: Buffer | null;
 }
 
 /** One shared buffer holds at most this much; a larger stretch is several buffers. */
@@ -80,8 +75,7 @@ export class Feed {
   #head: Seq;
   #tail: TailEntry[] = [];
   #tailBytes = 0;
-  /** What all feeds of the node hold; each keeps its own part of it true. */
-  readonly #tails: { bytes: number };
+  readonly #tails: Tails;
   #early = new Map<Seq, EventText>();
   /** The highest seq that is known to be committed. */
   #announced: Seq;
@@ -96,7 +90,7 @@ export class Feed {
   constructor(
     log: LogId,
     state: LogState,
-    parts: { store: Store; clock: Clock; limits: FeedLimits; events: FeedEvents; tails: { bytes: number } },
+    parts: { store: Store; clock: Clock; limits: FeedLimits; events: FeedEvents; tails: Tails },
   ) {
     this.log = log;
     this.#epoch = state.epoch;
@@ -175,12 +169,19 @@ export class Feed {
     if (cursor >= this.#head) return atHead;
     const first = this.#head - this.#tail.length;
     if (cursor < first) return { kind: "behind" };
+    if (cursor === this.#head - 1) return this.#takeNewest(first, bytesMax, offsets);
     const key = offsets ? cursor : -1 - cursor;
     const known = this.#shared.get(key);
     if (known !== undefined && known.frames.length <= bytesMax) return known;
     const taken = this.#join(cursor, first, bytesMax, offsets);
     if (taken.kind === "frames" && taken.to > cursor + 1) this.#share(key, taken);
     return taken;
+  }
+
+  /** As nearly all do when a node is not busy. */
+  #takeNewest(first: Seq, bytesMax: number, offsets: boolean): Taken {
+    const frames = this.#frame(first, this.#head, offsets);
+    return frames.length > bytesMax ? full : { kind: "frames", frames, to: this.#head };
   }
 
   /** Joined buffers live until the flusher has visited all, or the head moves; a single entry's frame is shared as it is. */
@@ -208,9 +209,7 @@ export class Feed {
     let bytes = 0;
     let seq = cursor;
     while (seq < this.#head) {
-      const entry = this.#tail[seq - first];
-      if (entry === undefined) throw new Error(`feed ${this.log}: the tail lacks ${seq + 1}`);
-      const frame = offsets ? this.#frameWithOffset(entry, seq + 1) : plainFrame(entry);
+      const frame = this.#frame(first, seq + 1, offsets);
       // An entry may be larger than a shared buffer: alone, it is bounded by the window only.
       if (bytes + frame.length > (bytes === 0 ? bytesMax : Math.min(bytesMax, sharedBufferBytesMax))) break;
       frames.push(frame);
@@ -218,13 +217,29 @@ export class Feed {
       seq += 1;
     }
     const [only] = frames;
-    if (only === undefined) return { kind: "full" };
+    if (only === undefined) return full;
     return { kind: "frames", frames: frames.length === 1 ? only : Buffer.concat(frames, bytes), to: seq };
   }
 
+  /** The frame of an entry in the tail, before which lies `first`. */
+  #frame(first: Seq, seq: Seq, offsets: boolean): Buffer {
+    const entry = this.#tail[seq - first - 1];
+    if (entry === undefined) throw new Error(`feed ${this.log}: the tail lacks ${seq}`);
+    return offsets ? this.#frameWithOffset(entry, seq) : this.#plainFrame(entry);
+  }
+
   #frameWithOffset(entry: TailEntry, seq: Seq): Buffer {
-    entry.withOffset ??= textFrame(eventPacket(entry.event, offsetOf(this.log, this.#epoch, seq)));
+    if (entry.withOffset !== null) return entry.withOffset;
+    entry.withOffset = textFrame(eventPacket(entry.event, offsetOf(this.log, this.#epoch, seq)));
+    this.#tails.framed(entry);
     return entry.withOffset;
+  }
+
+  #plainFrame(entry: TailEntry): Buffer {
+    if (entry.plain !== null) return entry.plain;
+    entry.plain = textFrame(eventPacket(entry.event, null));
+    this.#tails.framed(entry);
+    return entry.plain;
   }
 
   #extend(events: readonly EventText[]): void {
@@ -359,9 +374,4 @@ export class Feed {
     this.#forgetShared();
     this.#events.onReset(this, reason);
   }
-}
-
-function plainFrame(entry: TailEntry): Buffer {
-  entry.plain ??= textFrame(eventPacket(entry.event, null));
-  return entry.plain;
 }

@@ -9,6 +9,7 @@ import { type Committed, Feed } from "./feed.ts";
 import { Flusher } from "./flush.ts";
 import { type Epoch, type LogId, type LogState, noEpoch, type Seq } from "./log.ts";
 import { attach, detach, type Subscriber } from "./subscriber.ts";
+import { Tails } from "./tails.ts";
 
 export interface FeedsLimits {
   readonly tailBytesMax: number;
@@ -63,8 +64,7 @@ export class Feeds {
   readonly #events: FeedsEvents;
   readonly #catchUp: CatchUp;
   readonly #feeds = new Map<LogId, Feed>();
-  /** Bytes of all tails. */
-  readonly #tails = { bytes: 0 };
+  readonly #tails: Tails;
   readonly #opening = new Map<LogId, Promise<Feed>>();
   readonly #askedStates: Batches<LogId, LogState | undefined>;
   #stopped = false;
@@ -80,6 +80,7 @@ export class Feeds {
   }) {
     this.#store = parts.store;
     this.#clock = parts.clock;
+    this.#tails = new Tails(parts.clock);
     this.#bus = parts.bus;
     this.#limits = parts.limits;
     this.#events = parts.events;

@@ -12,6 +12,7 @@ import { payloadsOf } from "./frame.ts";
 import { type LogId, logId } from "./log.ts";
 import { Session, type SessionEvents } from "./session.ts";
 import { attach, detach, type Subscriber } from "./subscriber.ts";
+import { Tails } from "./tails.ts";
 
 /** A clock on which work takes time, as `spend` says. */
 class BusyClock extends SimulatedClock {
@@ -79,7 +80,7 @@ function setUp({ budgetMs = 5, writeMs = 0 } = {}) {
         store,
         clock,
         limits: defaultFeedsLimits,
-        tails: { bytes: 0 },
+        tails: new Tails(clock),
         events: { onAdvanced: (feed) => flusher.feedAdvanced(feed), onReset: () => {} },
       },
     );
