@@ -77,9 +77,10 @@ class PastStream {
     if (handle === null || handle === undefined) return false;
     const { WriteWrap, streamBaseState, kLastWriteWasAsync } = this.#internals;
     const request = this.#request;
-    if (handle.writeBuffer(request, data) !== 0) return false;
-    if (streamBaseState[kLastWriteWasAsync] === 0) return true;
+    const isRefused = handle.writeBuffer(request, data) !== 0;
+    if (!isRefused && streamBaseState[kLastWriteWasAsync] === 0) return true;
     this.#request = new WriteWrap();
+    if (isRefused) return false;
     owner.unsentBytes = data.length;
     request.buffer = data;
     request.oncomplete = (status) => {
