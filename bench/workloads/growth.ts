@@ -159,16 +159,21 @@ function microsPerDelivery(traffic: Traffic, { measuredMs }: PhaseResult["times"
   return (serverShare * measuredMs * 1000) / traffic.deliveriesMeasured;
 }
 
+/** About what a node acknowledges: so the log gets hardly more than is asked for. */
+const filledPerMs = 20;
+
 /** Sends `entries` messages into a room, as fast as they are acknowledged. */
 async function fill(context: RunContext, rooms: readonly string[], entries: number): Promise<void> {
-  const plan = { warmUpMs: 0, measureMs: 500, textLength: 100 };
   let sent = 0;
-  while (sent < entries) {
+  for (let sender = 900_000; sent < entries; sender += 1) {
+    const measureMs = Math.min(5_000, Math.max(20, Math.floor((entries - sent) / filledPerMs)));
+    const plan = { warmUpMs: 0, measureMs, textLength: 100 };
     const { traffic } = await runPhase(context, {
       kind: "maximum",
       rooms,
       membersPerRoom: 1,
-      firstUser: 900_000,
+      // Why another each time: the messages of one user would bear the same `clientId`s as those before.
+      firstUser: sender,
       atOnce: 1,
       load: (books, lanes, window) =>
         closedLoop(books, lanes, Math.min(256, entries - sent), "acknowledged", plan, window),
