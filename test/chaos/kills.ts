@@ -3,6 +3,7 @@ import { seededRandom } from "../support/random.ts";
 import { type SpawnedServer, spawnServer, tokenFor } from "../support/server.ts";
 import { createTemporaryFolder } from "../support/temporary-folder.ts";
 import type { ChaosClient } from "./chaos-client.ts";
+import { raisedRates } from "./slow-readers.ts";
 import { check, readSqliteLogs, type Verdict } from "./check.ts";
 import {
   comeBack,
@@ -42,7 +43,8 @@ export interface KillsReport {
 /** Kills a real node under load, again and again; the verdict is of the log on disk against what clients saw. */
 export async function runKills(options: KillsOptions): Promise<KillsReport> {
   await using folder = await createTemporaryFolder();
-  await using server = await spawnServer({ folder: folder.path });
+  // Why raised: what piled up while the node was away comes at once, on a slow machine more than a burst allows.
+  await using server = await spawnServer({ folder: folder.path, environment: raisedRates });
   for (const room of rooms) await server.api("PUT", `/rooms/${room}`, { access: "public" });
   using crowd = new DisposableStack();
   const door = { url: server.url, tokenFor: (userId: string) => tokenFor(server, userId) };
