@@ -2,6 +2,7 @@ import { rename } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { raisedRates } from "./chaos/slow-readers.ts";
 import { eventually } from "./support/eventually.ts";
 import { message, Sender, type Sent } from "./support/sender.ts";
 import { spawnServer, tokenFor } from "./support/server.ts";
@@ -42,13 +43,6 @@ async function clientOf(server: Pick<WrappedServer, "url" | "config">, userId: s
   const token = await tokenFor(server, userId);
   return new StockClient(server.url, { ...transportOptions.websocket, auth: { token } });
 }
-
-const raisedRates = {
-  PARLEY_LIMITS_EVENTS_PER_SECOND: "100000",
-  PARLEY_LIMITS_EVENTS_BURST: "100000",
-  PARLEY_LIMITS_USER_EVENTS_PER_SECOND: "100000",
-  PARLEY_LIMITS_USER_EVENTS_BURST: "100000",
-};
 
 test("[LOG-1] a full disk: sends are refused and never acknowledged, rooms can be read, and it heals without a restart", async () => {
   await using folder = await createTemporaryFolder();

@@ -43,7 +43,7 @@ export interface KillsReport {
 /** Kills a real node under load, again and again; the verdict is of the log on disk against what clients saw. */
 export async function runKills(options: KillsOptions): Promise<KillsReport> {
   await using folder = await createTemporaryFolder();
-  // Why raised: what piled up while the node was away comes at once, on a slow machine more than a burst allows.
+  // Why raised: clients send what piled up while the node was away at once, and again at once when it is refused.
   await using server = await spawnServer({ folder: folder.path, environment: raisedRates });
   for (const room of rooms) await server.api("PUT", `/rooms/${room}`, { access: "public" });
   using crowd = new DisposableStack();

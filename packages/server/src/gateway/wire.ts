@@ -60,7 +60,7 @@ function writeBytes(owner: WireOwner, wire: WireSocket, data: Buffer): void {
   if (!free || pastStream === null || !pastStream.write(owner, wire, data)) wire.write(data);
 }
 
-/** Writes past Node's stream, which takes a third of the time of a small write (docs/decisions/0004). */
+/** Writes past Node's stream, which the kernel takes at once nearly always (docs/decisions/0004). */
 class PastStream {
   readonly #internals: StreamInternals;
   /** Used by one write after the other: those that end at once, as nearly all do, leave it as it was. */
