@@ -1,9 +1,8 @@
 import { type Position, RefusalError, roomIdSchema } from "@parley/protocol";
 import type { Bus, Signal } from "../bus/bus.ts";
-import type { CloseReason, Connection, User } from "../gateway/connection.ts";
-import type { Revocation, Store, UserKey } from "../store/store.ts";
+import type { Connection, User } from "../gateway/connection.ts";
+import type { Store } from "../store/store.ts";
 import { Access, type AccessLimits, type AccessPolicy, sameRoles } from "./access.ts";
-import { arrivalsPerCall, Batches } from "./batches.ts";
 import type { Clock } from "./clock.ts";
 import { Confirmation } from "./confirmation.ts";
 import { Control } from "./control.ts";
@@ -12,8 +11,10 @@ import { Feeds, type FeedsLimits } from "./feeds.ts";
 import { defaultFollowerLimits, Follower, type FollowerLimits } from "./follower.ts";
 import { eventFrame, textFrame } from "./frame.ts";
 import { Inboxes } from "./inbox.ts";
+import { lastEventOf } from "./last-event.ts";
 import { Leases } from "./leases.ts";
 import { announcementsRoom, controlLog, inboxOf, isRoom, type LogId, roomOf } from "./log.ts";
+import { LostRights } from "./lost-rights.ts";
 import { Presence, type PresenceEvents, type PresenceLimits } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
 import { Rooms, type RoomsLimits } from "./rooms.ts";
@@ -22,7 +23,6 @@ import type { Session } from "./session.ts";
 import { Sessions, type SessionsLimits } from "./sessions.ts";
 import { Signals } from "./signals.ts";
 import type { Subscriber } from "./subscriber.ts";
-import { lastEventOf } from "./unconfirmed.ts";
 
 export interface NodeLimits extends FeedsLimits, RoomsLimits, SessionsLimits, PresenceLimits, AccessLimits {
   /** How long arrived inbox positions are gathered before one write. */
@@ -83,18 +83,14 @@ export class ParleyNode {
   readonly inboxes: Inboxes;
   /** What this node and the others are told of lost rights. */
   readonly control: Control;
+  readonly lostRights: LostRights;
   readonly leases: Leases;
   readonly openRooms: ReadonlySet<LogId>;
   readonly startedAt: number;
   readonly counts: NodeCounts = { deliveredTotal: 0 };
-  /** Rises when a user's rights to be here were taken away, for those who are being let in meanwhile. */
-  revocations = 0;
   readonly #bus: Bus;
   readonly #follower: Follower;
   readonly #recovery: Recovery;
-  readonly #askedRevocations: Batches<UserKey, Revocation | undefined>;
-  /** Connections that speak for a user outside of any session, by user. */
-  readonly #others = new Map<string, Set<Connection>>();
 
   constructor({ id, store, bus, clock, policy, openRooms, limits, onAccessFailure = () => {} }: NodeParts) {
     this.id = id;
@@ -103,7 +99,6 @@ export class ParleyNode {
     this.clock = clock;
     this.store = store;
     this.#bus = bus;
-    this.#askedRevocations = new Batches(clock, arrivalsPerCall, (users) => store.revocations(users));
     const confirmation = new Confirmation(clock, bus.alone);
     this.access = new Access(policy, clock, limits, onAccessFailure, () => confirmation.holds);
     this.leases = new Leases({ store, clock, node: id, alone: bus.alone });
@@ -146,8 +141,9 @@ export class ParleyNode {
       confirmation,
       keep: (session) => this.#recovery.keeper.keep(session),
     });
-    const { sessions, inboxes, rooms } = this;
+    const { access, feeds, sessions, inboxes, rooms } = this;
     this.#recovery = new Recovery({ store, bus, clock, node: id, sessions, inboxes, rooms, limits });
+    this.lostRights = new LostRights({ store, clock, access, feeds, sessions, rooms });
     this.control = this.#createControl(confirmation);
   }
 
@@ -160,8 +156,8 @@ export class ParleyNode {
   }
 
   #createControl(confirmation: Confirmation): Control {
-    const { id: node, store, clock, feeds, sequencer } = this;
-    return new Control({ store, clock, feeds, sequencer, confirmation, actions: this, node, alone: this.#bus.alone });
+    const { id: node, store, clock, feeds, sequencer, lostRights: actions } = this;
+    return new Control({ store, clock, feeds, sequencer, confirmation, actions, node, alone: this.#bus.alone });
   }
 
   async start(): Promise<void> {
@@ -238,11 +234,6 @@ export class ParleyNode {
     return { session: fresh, result: back.resume === undefined ? without : "positions" };
   }
 
-  /** What the store says now of the user's tokens. Rejects when it is away. */
-  revocation({ tenant, id }: User): Promise<Revocation | undefined> {
-    return this.#askedRevocations.ask({ tenant, userId: id });
-  }
-
   /** The connection is gone. `forGood`: the client said goodbye. Ignored for a connection that no longer serves the session. */
   disconnected(session: Session, connection: Connection, forGood: boolean): void {
     if (forGood && session.connection === connection) this.sessions.end(session);
@@ -253,75 +244,7 @@ export class ParleyNode {
   renew(session: Session, user: User): void {
     const { roles } = session.user;
     session.user = user;
-    if (sameRoles(roles, user.roles)) return;
-    this.access.forget(user.tenant, user.id);
-    session.doubts += 1;
-    for (const { log } of [...session.subscribers]) if (isRoom(log)) this.rooms.recheck(session, log);
-  }
-
-  /** A connection speaks for the user outside of any session, until the returned function is called. */
-  attend(user: User, connection: Connection): () => void {
-    const key = `${user.tenant}/${user.id}`;
-    const others = this.#others.get(key) ?? new Set();
-    this.#others.set(key, others.add(connection));
-    return () => {
-      others.delete(connection);
-      if (others.size === 0 && this.#others.get(key) === others) this.#others.delete(key);
-    };
-  }
-
-  /** Closes the transports of a user's connections, which come back by themselves as far as they may. Gives their number. */
-  disconnectUser(tenant: string, userId: string, reason: CloseReason, forGood: boolean): number {
-    const sessions = [...this.sessions.of(tenant, userId)];
-    const connections = new Set(this.#others.get(`${tenant}/${userId}`));
-    for (const { connection } of sessions) if (connection !== null) connections.add(connection);
-    if (forGood) {
-      this.revocations += 1;
-      for (const session of sessions) this.sessions.end(session);
-    }
-    for (const connection of connections) connection.close(reason);
-    return connections.size;
-  }
-
-  /** Answers of the access policy hold no longer: for this user (null: for everyone) in this log (null: in every room). */
-  accessChanged(tenant: string, userId: string | null, log: LogId | null): void {
-    if (userId !== null) this.access.forget(tenant, userId, log ?? undefined);
-    else if (log !== null) this.access.forgetLog(log);
-    const sessions = userId === null ? [...this.sessions.connected] : this.sessions.of(tenant, userId);
-    for (const session of sessions) {
-      // Who is joining just now has no subscriber yet.
-      session.doubts += 1;
-      for (const subscriber of [...session.subscribers]) {
-        if (isRoom(subscriber.log) && (log === null || subscriber.log === log))
-          this.rooms.recheck(session, subscriber.log);
-      }
-    }
-  }
-
-  /** Which rights were lost is not known: each is asked for anew, and who speaks outside of a session connects anew. */
-  doubtAll(): void {
-    this.access.forgetAll();
-    for (const session of [...this.sessions.connected]) {
-      session.doubts += 1;
-      for (const { log } of [...session.subscribers]) if (isRoom(log)) this.rooms.recheck(session, log);
-    }
-    for (const connections of [...this.#others.values()])
-      for (const connection of [...connections]) connection.close("kicked");
-  }
-
-  *users(): Iterable<User> {
-    for (const { user } of this.sessions.connected) yield user;
-  }
-
-  /** The room's log is gone: its subscribers are told, also those who wait for a page of it. */
-  roomDeleted(log: LogId): void {
-    this.access.forgetLog(log);
-    for (const session of [...this.sessions.connected]) {
-      session.doubts += 1;
-      const subscriber = session.find(log);
-      if (subscriber !== undefined) this.rooms.close(subscriber, "deleted");
-    }
-    this.feeds.drop(log);
+    if (!sameRoles(roles, user.roles)) this.lostRights.rolesChanged(session);
   }
 
   async #begin(session: Session, resume: Readonly<Record<string, Position>>): Promise<void> {

@@ -8,6 +8,7 @@ import type { Feed } from "./feed.ts";
 import type { Feeds } from "./feeds.ts";
 import { eventFrame } from "./frame.ts";
 import { historyFrame, type HistoryPages, type LatestPage } from "./history.ts";
+import { leftUpTo } from "./left-rooms.ts";
 import { type Epoch, isRoom, type LogId, roomOf, type Seq } from "./log.ts";
 import type { Session } from "./session.ts";
 import type { Subscriber } from "./subscriber.ts";
@@ -238,7 +239,7 @@ export class Placement {
     if (old !== undefined) this.remove(old);
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
-    const named = leftAt(session, feed);
+    const named = leftUpTo(session.left, feed.log, feed.epoch);
     const before = old === undefined ? named : Math.max(old.cursor, old.repeatsTo);
     subscriber.again = old === undefined ? before > 0 : old.again || old.cursor !== fromHistory;
     // Why not the head alone: the client may name an entry of which this node has not heard yet.
@@ -258,13 +259,6 @@ export class Placement {
     this.#feeds.unsubscribe(subscriber);
     subscriber.session.remove(subscriber);
   }
-}
-
-/** Up to where the client may remember an offset of a room that it is not in. */
-function leftAt({ left }: Session, { log, epoch }: Feed): Seq {
-  if (left === "many") return Infinity;
-  const place = left?.get(log);
-  return place?.epoch === epoch ? place.seq : 0;
 }
 
 function gapOf(reason: RoomGapReason | null, epoch: Epoch): Gap | null {

@@ -5,11 +5,11 @@ import type { Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import { Handover } from "./handover.ts";
 import type { Inboxes } from "./inbox.ts";
+import { lastEventOf } from "./last-event.ts";
 import type { Rooms } from "./rooms.ts";
 import type { Session } from "./session.ts";
 import { SessionKeeper, type SessionKeeperLimits } from "./session-keeper.ts";
 import type { Sessions } from "./sessions.ts";
-import { lastEventOf } from "./unconfirmed.ts";
 
 /** How the client of a session comes back to it: on another connection, to this node or to another one (REC-2). */
 export class Recovery {

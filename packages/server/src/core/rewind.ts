@@ -1,3 +1,4 @@
+import type { LastEvent } from "./last-event.ts";
 import type { Session } from "./session.ts";
 import { fromHistory, type Run } from "./unconfirmed.ts";
 
@@ -6,6 +7,12 @@ export interface Rewound {
   readonly run: Run;
   /** Its subscriber was still the session's. */
   readonly isCurrent: boolean;
+}
+
+/** What was stored of the session may be older than what its client remembers. */
+export function advanceTo(session: Session, { log, epoch, seq }: LastEvent): void {
+  const subscriber = session.find(log);
+  if (subscriber?.epoch === epoch && !subscriber.again) subscriber.cursor = Math.max(subscriber.cursor, seq);
 }
 
 /**

@@ -131,7 +131,7 @@ describe("coming back to a session", () => {
     const { world, node } = await createWorld();
     const other = await world.startNode();
     const client = await createClient(world, node);
-    node.disconnectUser("default", "user", "kicked", true);
+    node.lostRights.disconnectUser("default", "user", "kicked", true);
     await world.clock.advance(3_000);
     // Its next session begins with a page that the other node numbers likewise, and nothing but CONNECT arrives.
     client.bytesPerMs = 0;

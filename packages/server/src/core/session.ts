@@ -1,14 +1,15 @@
 import type { Position } from "@parley/protocol";
 import type { Connection, User } from "../gateway/connection.ts";
-import type { LogId, Seq } from "./log.ts";
 import type { Feed, Taken } from "./feed.ts";
+import { isSameEvent, type LastEvent } from "./last-event.ts";
+import { type LeftRooms, withLeft } from "./left-rooms.ts";
+import type { LogId, Seq } from "./log.ts";
 import { Replies } from "./replies.ts";
-import { rewindTo, type Rewound, undoRewind } from "./rewind.ts";
+import { advanceTo, rewindTo, type Rewound, undoRewind } from "./rewind.ts";
 import { Subscriber } from "./subscriber.ts";
 import {
   fromHistory,
   holds,
-  type LastEvent,
   type Notice,
   noticeRun,
   repeatedRun,
@@ -16,6 +17,7 @@ import {
   runsUpTo,
   Unconfirmed,
 } from "./unconfirmed.ts";
+import { WaitingPages } from "./waiting-pages.ts";
 
 /** What a session asks of its node. Shared by all sessions of the node. */
 export interface SessionEvents {
@@ -37,26 +39,17 @@ export interface SessionIdentity {
   readonly user: User;
 }
 
-interface RoomWaiter {
-  readonly bytes: number;
-  resolve(fits: boolean): void;
-}
-
 const none: readonly Subscriber[] = [];
 const full = { kind: "full" } as const;
-
-/** Rooms that it was in are remembered one by one up to so many. */
-const leftMax = 100;
 
 /** Signals that wait are written at once when there is as much to write. */
 const waitingSignalBytesMax = 2_048;
 
-/** Runs kept between two answered pings; at half of it the connection is pinged early, at all of it entries wait. */
-const runsMax = 1_024;
-
 /**
  * The state of one client's socket on `/`: its rooms as cursors, and what it has not confirmed. It outlives its
  * connection for a while, so that the same client can come back to it.
+ *
+ * Why one object: a node has a hundred thousand, nearly all idle. What they seldom have is null until they do.
  */
 export class Session {
   /** Socket id that the client sees. */
@@ -77,8 +70,8 @@ export class Session {
   detachedAt = 0;
   /** It is not here any more: ended for good, or another node's. */
   dropped = false;
-  /** Rooms that it is not in any more, of which its client may remember an offset: up to this place. */
-  left: Map<LogId, Position> | "many" | null = null;
+  /** Rooms that it is not in any more. */
+  left: LeftRooms = null;
   /** When its last write to the store was sent, likewise; -1 before the first. */
   keptAt = -1;
   /** Entries that have arrived since. */
@@ -92,8 +85,8 @@ export class Session {
   #unconfirmed: Unconfirmed | null = null;
   #replies: Replies | null = null;
   #confirmNow = false;
-  /** Pages that wait for room in the window; null nearly always. */
-  #waitingForRoom: RoomWaiter[] | null = null;
+  /** Null nearly always. */
+  #waitingPages: WaitingPages | null = null;
   /** CONNECT was answered: entries may be written. */
   #open = false;
   /** Something was written, and is not answered: since the last ping, and before it. */
@@ -136,12 +129,8 @@ export class Session {
   }
 
   /** It is not in this room any more, of which its client may remember an offset up to this place. */
-  leaves(log: LogId, { epoch, seq }: Position): void {
-    if (this.left === "many") return;
-    this.left ??= new Map();
-    const known = this.left.get(log);
-    this.left.set(log, { epoch, seq: known?.epoch === epoch ? Math.max(seq, known.seq) : seq });
-    if (this.left.size > leftMax || seq === Infinity) this.left = "many";
+  leaves(log: LogId, upTo: Position): void {
+    this.left = withLeft(this.left, log, upTo);
   }
 
   /** The connection that serves the session from now on. Nothing is written before `open`. */
@@ -154,7 +143,7 @@ export class Session {
     this.#fromStore = false;
     this.#rewound = null;
     for (const subscriber of this.subscribers) if (subscriber.state === "live") this.addDue(subscriber);
-    this.#grantRoom();
+    this.#servePages();
     this.#events.onDue(this);
   }
 
@@ -169,7 +158,7 @@ export class Session {
     this.#rewound = null;
     // Why recorded: what was never written is lacking for certain.
     this.#takeReplies();
-    this.#grantRoom();
+    this.#servePages();
   }
 
   /** The next flush looks at the subscriber. */
@@ -195,33 +184,28 @@ export class Session {
    * awaited; false when the connection is gone. The first to wait is the first to be served.
    */
   spare(bytes: number): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    this.#waitingForRoom ??= [];
-    this.#waitingForRoom.push({ bytes, resolve });
-    this.#grantRoom();
-    return promise;
+    this.#waitingPages ??= new WaitingPages();
+    const fits = this.#waitingPages.add(bytes);
+    this.#servePages();
+    return fits;
   }
 
-  #grantRoom(): void {
-    const waiting = this.#waitingForRoom;
-    if (waiting === null) return;
-    const { connection } = this;
+  #servePages(): void {
+    const pages = this.#waitingPages;
+    if (pages === null) return;
+    if (this.connection === null) pages.dismiss();
     // Why: pings are told to an open session only, so that nobody would wake who waits for an answer now.
-    if (connection !== null && !this.#open) return;
-    for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
-      if (connection !== null && !this.fits(next.bytes)) {
-        connection.confirm();
-        return;
-      }
-      waiting.shift();
-      if (connection !== null) {
-        this.#waiting().grantedBytes += next.bytes;
-        // The flush of this turn takes back what was not used.
-        this.#events.onDue(this);
-      }
-      next.resolve(connection !== null);
-    }
-    this.#waitingForRoom = null;
+    else if (!this.#open) return;
+    else if (!pages.serve((bytes) => this.#grant(bytes))) return this.connection.confirm();
+    this.#waitingPages = null;
+  }
+
+  /** Keeps so much of the window for a page; false when it does not fit. The flush of this turn takes back what was not used. */
+  #grant(bytes: number): boolean {
+    if (!this.fits(bytes)) return false;
+    this.#waiting().grantedBytes += bytes;
+    this.#events.onDue(this);
+    return true;
   }
 
   /** Bytes that may be written beyond what waits to be. */
@@ -296,8 +280,7 @@ export class Session {
     const due = this.#due ?? none;
     this.#due = null;
     for (const subscriber of due) bytes += this.#take(subscriber, frames, connection.free() - bytes);
-    const runsMany = this.#unconfirmed !== null && this.#unconfirmed.size >= runsMax / 2;
-    const confirms = this.#confirmNow || runsMany;
+    const confirms = this.#confirmNow || this.#unconfirmed?.isMuch === true;
     this.#confirmNow = false;
     if (frames.length > 0) {
       this.#wroteSincePing = true;
@@ -320,7 +303,7 @@ export class Session {
   /** Frames of a page that was read from the store, written with this turn's flush. False when the window is too full for it. */
   writePage(subscriber: Subscriber, frames: Buffer, to: Seq): boolean {
     const { connection } = this;
-    if (connection === null || !this.#open || this.#waitingForRoom !== null || !this.fits(frames.length)) return false;
+    if (connection === null || !this.#open || this.#waitingPages !== null || !this.fits(frames.length)) return false;
     this.emit(frames);
     for (const run of runsUpTo(subscriber, to)) this.#addReplyRun(run);
     this.#events.delivered(to - subscriber.cursor);
@@ -364,8 +347,8 @@ export class Session {
 
   #mayTake(): boolean {
     // Why: entries that always take what was answered would starve a page that needs more of the window than that.
-    if (this.#waitingForRoom !== null) return false;
-    return this.#unconfirmed === null || this.#unconfirmed.size < runsMax;
+    if (this.#waitingPages !== null) return false;
+    return this.#unconfirmed?.isFull !== true;
   }
 
   /** The window is too full for the page that was read: the answer to a ping goes on with it, so one is sent now. */
@@ -432,13 +415,6 @@ export class Session {
     this.#arrivedPageLog = log;
   }
 
-  #isOfBefore(claimed: LastEvent | null): boolean {
-    const before = this.remembered;
-    if (before === null || claimed === null) return false;
-    const { log, epoch, seq, page } = claimed;
-    return before.log === log && before.epoch === epoch && before.seq === seq && before.page === page;
-  }
-
   onPinged(): void {
     this.#unconfirmed?.pinged();
     this.#wroteBeforePing ||= this.#wroteSincePing;
@@ -452,11 +428,11 @@ export class Session {
     this.#wroteBeforePing = false;
     if (this.#unconfirmed !== null) {
       const arrived = this.#unconfirmed.answered();
-      if (this.#unconfirmed.size === 0) this.#unconfirmed = null;
+      if (this.#unconfirmed.isEmpty) this.#unconfirmed = null;
       for (const { subscriber, page } of arrived) this.#noteArrived(subscriber.log, page);
       if (arrived.length > 0) this.#events.onArrived(this, arrived);
     }
-    this.#grantRoom();
+    this.#servePages();
     let woken = false;
     for (const subscriber of this.subscribers) {
       if (subscriber.state !== "parked") continue;
@@ -472,20 +448,14 @@ export class Session {
    * remembers none), as `rewindTo` says.
    */
   rewind(claimed: LastEvent | null): void {
-    const last = this.#isOfBefore(claimed) ? null : claimed;
+    const last = isSameEvent(claimed, this.remembered) ? null : claimed;
     if (last !== null) this.#noteArrived(last.log, last.page);
     // Why: it remembers this one event.
-    this.left = null;
-    if (claimed !== null) this.leaves(claimed.log, claimed);
-    if (this.#fromStore && last !== null) this.#advanceTo(last);
+    this.left = claimed === null ? null : withLeft(null, claimed.log, claimed);
+    if (this.#fromStore && last !== null) advanceTo(this, last);
     if (this.#unconfirmed === null) return;
     const lacking = this.#unconfirmed.lackingAfter(last);
     this.#unconfirmed = null;
     this.#rewound = rewindTo(this, lacking);
-  }
-
-  #advanceTo({ log, epoch, seq }: LastEvent): void {
-    const subscriber = this.find(log);
-    if (subscriber?.epoch === epoch && !subscriber.again) subscriber.cursor = Math.max(subscriber.cursor, seq);
   }
 }

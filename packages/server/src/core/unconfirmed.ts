@@ -1,5 +1,5 @@
-import { parseOffset } from "./entry-event.ts";
-import { type Epoch, type LogId, logId, type Seq } from "./log.ts";
+import type { LastEvent } from "./last-event.ts";
+import type { Epoch, LogId, Seq } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
 
 /** The page number of a run that no event is found in: its entries came before, so that they say nothing of the order. */
@@ -25,22 +25,11 @@ export interface Notice {
   readonly joined: boolean;
 }
 
-/** The last event that a client remembers. */
-export interface LastEvent {
-  readonly log: LogId;
-  readonly epoch: Epoch;
-  readonly seq: Seq;
-  readonly page: number | null;
-}
-
-/** What a client says to remember, by the offset of it; null for none, and for what no node can have written. */
-export function lastEventOf(tenant: string, offset: string | undefined): LastEvent | null {
-  const last = offset === undefined ? undefined : parseOffset(offset);
-  return last === undefined ? null : { ...last, log: logId(tenant, last.room) };
-}
-
 /** The cursor of one who has not even the first page. */
 export const fromHistory = -1;
+
+/** Runs kept between two answered pings: those of pages and notices go beyond it. */
+const runsMax = 1_024;
 
 /**
  * What was written to one connection since the last answered ping, in order, as runs. From it follows what a client
@@ -51,8 +40,18 @@ export class Unconfirmed {
   /** Runs before this place were written before the ping that is under way. */
   #pinged = 0;
 
-  get size(): number {
-    return this.#runs.length;
+  get isEmpty(): boolean {
+    return this.#runs.length === 0;
+  }
+
+  /** The connection is to be pinged early. */
+  get isMuch(): boolean {
+    return this.#runs.length >= runsMax / 2;
+  }
+
+  /** Entries are to wait for an answered ping. */
+  get isFull(): boolean {
+    return this.#runs.length >= runsMax;
   }
 
   get runs(): readonly Run[] {

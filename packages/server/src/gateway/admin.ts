@@ -40,10 +40,10 @@ export function adminNamespace(options: AdminOptions): NamespaceHandler {
     async connect(request: ConnectRequest): Promise<ConnectVerdict> {
       const { node, authenticate, log } = options;
       try {
-        const { revocations } = node;
+        const { revocations } = node.lostRights;
         const user = await authenticated(authenticate, node, request);
         // A revocation that came meanwhile would not find this connection.
-        if (node.revocations !== revocations) await refuseRevoked(node, user);
+        if (node.lostRights.revocations !== revocations) await refuseRevoked(node, user);
         if (!user.roles.includes(adminRole)) {
           throw new RefusalError(
             "forbidden",
@@ -76,7 +76,7 @@ class AdminSocket implements NamespaceSocket {
     // Bound: what a timer can wait; an administrator who stays longer connects anew.
     const leftMs = user.expiresAt === null ? 2_147_483_647 : Math.min(user.expiresAt - clock.now(), 2_147_483_647);
     const cancelExpiry = clock.after(leftMs, () => client.connection.close("token_expired"));
-    const unattend = options.node.attend(user, client.connection);
+    const unattend = options.node.lostRights.attend(user, client.connection);
     this.#leave = () => {
       cancelExpiry();
       unattend();

@@ -65,7 +65,7 @@ export async function refuseLate(node: ParleyNode, session: Session, connection:
 }
 
 export async function refuseRevoked(node: ParleyNode, user: User): Promise<void> {
-  const revocation = await node.revocation(user);
+  const revocation = await node.lostRights.revocation(user);
   if (revocation?.banned === true) throw new RefusalError("banned", "this user is banned");
   if (revocation !== undefined && user.issuedAt < revocation.issuedBefore) {
     throw new RefusalError("token_revoked", "this token was revoked; get a new one");

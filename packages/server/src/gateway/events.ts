@@ -73,10 +73,10 @@ async function connect(options: RootOptions, admission: Admission, request: Conn
   const { node, log } = options;
   try {
     const auth = parse(connectAuthSchema, request.auth, "auth");
-    const { revocations } = node;
+    const { revocations } = node.lostRights;
     const user = await authenticated(options.authenticate, node, request);
     const { session, result } = await admission.pass(request, () => node.connect(user, request.connection, auth));
-    if (node.revocations !== revocations) await refuseLate(node, session, request.connection);
+    if (node.lostRights.revocations !== revocations) await refuseLate(node, session, request.connection);
     options.counts.recovery(result);
     log("connected", { socket: session.id, user: user.id, tenant: user.tenant, result });
     return {
