@@ -12,6 +12,9 @@ import { TypingPace } from "./typing-pace.ts";
 const toldAtOnceMax = 100;
 /** How long those beyond it wait for others, and for what else is written. */
 const gatherMs = 1_000;
+/** How long at most, while more sessions wait to be told than so many a second. */
+const gatherMsMax = 3_000;
+const toldPerSecond = 1_000;
 
 /** What the users of a room are told beside its entries: who types, comes and goes. Best effort. */
 export class Signals {
@@ -20,8 +23,10 @@ export class Signals {
   readonly #bus: Bus;
   readonly #confirmation: Confirmation;
   readonly #typingPace: TypingPace;
-  /** Sessions that have something to be told of when `gatherMs` are over. */
+  /** Sessions that have something to be told of later. */
   readonly #gathering = new Set<Session>();
+  /** By the monotonic clock. */
+  #gatheringSince = 0;
   /** Comings and goings since then. */
   #changes = 0;
   #changesSince = 0;
@@ -84,11 +89,20 @@ export class Signals {
 
   #gather(session: Session, frame: Buffer): void {
     if (!session.signalLater(frame)) return;
-    if (this.#gathering.size === 0) this.#clock.after(gatherMs, () => this.#tellGathered());
+    if (this.#gathering.size === 0) {
+      this.#gatheringSince = this.#clock.monotonic();
+      this.#clock.after(gatherMs, () => this.#tellGathered());
+    }
     this.#gathering.add(session);
   }
 
   #tellGathered(): void {
+    const waitedMs = this.#clock.monotonic() - this.#gatheringSince;
+    // Why: thousands of writes a second, each of a name or two, would be what holds up those who come.
+    if (this.#gathering.size * 1_000 > toldPerSecond * waitedMs && waitedMs < gatherMsMax) {
+      this.#clock.after(gatherMs, () => this.#tellGathered());
+      return;
+    }
     for (const session of this.#gathering) this.#feeds.flusher.sessionDue(session);
     this.#gathering.clear();
   }
