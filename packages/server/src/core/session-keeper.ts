@@ -21,6 +21,8 @@ const batchMax = 1_000;
 /** Of those that got many entries so few are written at once: a thousand would hold up the store for 30 ms, and who sends. */
 const advancedAtOnce = 50;
 const paceMs = 50;
+/** Writes begin no sooner after each other. Why: a storm of joins is then few writes, of which each costs more than what it holds. */
+const betweenWritesMs = 10;
 /** How long a join or leave waits for a store that is away. */
 const waitMaxMs = 5_000;
 
@@ -54,6 +56,10 @@ export class SessionKeeper {
   #ended: SessionKey[] = [];
   #working: Promise<void> | null = null;
   #stopped = false;
+  /** When the last write began, by the monotonic clock. */
+  #writtenAt = Number.NEGATIVE_INFINITY;
+  /** Begins the next write at once, if there is one that waits. */
+  #hurry: () => void = () => {};
   #cancelTick: () => void = () => {};
   #cancelPace: () => void = () => {};
 
@@ -85,6 +91,7 @@ export class SessionKeeper {
     this.#cancelTick();
     this.#cancelPace();
     for (const session of [...this.#soon, ...this.#advanced]) this.#add(session);
+    this.#hurry();
     await this.#working;
     await this.#work();
   }
@@ -146,7 +153,7 @@ export class SessionKeeper {
       this.#advanced.delete(session);
       count -= 1;
     }
-    if (this.#next.size > 0 || this.#ended.length > 0) this.#wake();
+    if (this.#waits()) this.#wake();
     if (paces > 1 && this.#advanced.size > 0) {
       this.#cancelPace = this.#clock.after(paceMs, () => this.#pace(paces - 1));
     }
@@ -171,15 +178,31 @@ export class SessionKeeper {
 
   #wake(): void {
     if (this.#working !== null || this.#stopped) return;
-    // Why: all that this turn of the event loop read from its sockets goes into one write.
-    this.#working = new Promise((resolve) => this.#clock.immediate(() => resolve(this.#work())));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#working = promise;
+    const begin = (): void => {
+      this.#hurry = () => {};
+      resolve(this.#work());
+    };
+    const waitMs = this.#writtenAt + betweenWritesMs - this.#clock.monotonic();
+    if (waitMs <= 0) {
+      // Why: all that this turn of the event loop read from its sockets goes into one write.
+      this.#clock.immediate(begin);
+      return;
+    }
+    const cancel = this.#clock.after(waitMs, begin);
+    this.#hurry = () => {
+      cancel();
+      begin();
+    };
   }
 
-  /** Never rejects. */
+  /** One write; when it stops, all of them. Never rejects. */
   async #work(): Promise<void> {
-    while (this.#next.size > 0 || this.#ended.length > 0) {
+    do {
       const batch = this.#takeBatch();
       const ended = this.#ended.splice(0, batchMax);
+      this.#writtenAt = this.#clock.monotonic();
       try {
         if (batch.size > 0) await this.#writeAll(batch);
         if (ended.length > 0) await this.#store.endSessions(ended);
@@ -188,8 +211,13 @@ export class SessionKeeper {
         if (this.#stopped) break;
         await new Promise<void>((resolve) => this.#clock.after(this.#limits.storeRetryMs, resolve));
       }
-    }
+    } while (this.#stopped && this.#waits());
     this.#working = null;
+    if (this.#waits()) this.#wake();
+  }
+
+  #waits(): boolean {
+    return this.#next.size > 0 || this.#ended.length > 0;
   }
 
   #takeBatch(): Map<Session, Waiter[]> {

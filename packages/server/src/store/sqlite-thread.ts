@@ -28,6 +28,18 @@ export interface ThreadOptions extends WorkerOptions {
 
 /** Messages to the thread that it has not answered: one in work, and one so that it does not wait for the next. */
 const underWayMax = 2;
+/**
+ * What clients on their way in ask for waits so long after the last message, for others to go with. Why: to wake the
+ * thread, and to be woken by it, costs more than what they ask for.
+ */
+const gatherMs = 4;
+const arrivalMethods: ReadonlySet<Method> = new Set<Method>([
+  "revocations",
+  "inboxes",
+  "memberships",
+  "states",
+  "putSessions",
+]);
 
 // From source this file ends in .ts, in the published package in .js, and the worker's likewise.
 const workerFile = new URL(`./sqlite-worker${path.extname(import.meta.url)}`, import.meta.url);
@@ -40,7 +52,11 @@ export class StoreThread {
   /** Asked for, and not sent yet. */
   #unsent: Unsent[] = [];
   #underWay = 0;
-  #isSending = false;
+  /** The next message is about to be sent: at the end of this turn, or a little later. */
+  #sending: "no" | "now" | NodeJS.Timeout = "no";
+  #sentAt = 0;
+  /** Something waits to be sent that is not asked for on the way in. */
+  #isUrgent = false;
   readonly #ended = Promise.withResolvers<void>();
   #lastId = 0;
   #hasEnded = false;
@@ -99,6 +115,7 @@ export class StoreThread {
       this.#lastId += 1;
       this.#pending.set(this.#lastId, { method, resolve, reject });
       this.#unsent.push({ id: this.#lastId, method, values });
+      if (!arrivalMethods.has(method)) this.#isUrgent = true;
       this.#sendSoon();
     });
   }
@@ -108,12 +125,15 @@ export class StoreThread {
    * in a storm of joins they would cost more than what they ask for.
    */
   #sendSoon(): void {
-    if (this.#isSending || this.#underWay >= underWayMax || this.#unsent.length === 0) return;
-    this.#isSending = true;
-    setImmediate(() => {
-      this.#isSending = false;
-      this.#sendAll();
-    });
+    if (this.#sending === "now" || this.#underWay >= underWayMax || this.#unsent.length === 0) return;
+    const waitMs = this.#isUrgent ? 0 : this.#sentAt + gatherMs - performance.now();
+    if (waitMs > 0) {
+      if (this.#sending === "no") this.#sending = setTimeout(() => this.#sendAll(), waitMs);
+      return;
+    }
+    if (this.#sending !== "no") clearTimeout(this.#sending);
+    this.#sending = "now";
+    setImmediate(() => this.#sendAll());
   }
 
   /** Ends the thread after all calls before; resolves when it has ended. */
@@ -124,10 +144,14 @@ export class StoreThread {
   }
 
   #sendAll(): void {
+    if (typeof this.#sending === "object") clearTimeout(this.#sending);
+    this.#sending = "no";
     const requests = this.#unsent;
     this.#unsent = [];
+    this.#isUrgent = false;
     if (requests.length === 0 || this.#hasEnded) return;
     this.#underWay += 1;
+    this.#sentAt = performance.now();
     this.#send(requests);
   }
 
