@@ -37,6 +37,8 @@ const runsMax = 1_024;
  */
 export class Unconfirmed {
   #runs: Run[] = [];
+  /** The last of them, unless a ping was written after it: what is written next may belong to it. */
+  #last: Run | null = null;
   /** Runs before this place were written before the ping that is under way. */
   #pinged = 0;
 
@@ -59,16 +61,18 @@ export class Unconfirmed {
   }
 
   wrote(run: Run): void {
-    const last = this.#runs.at(-1);
-    const continues = last !== undefined && isContinued(last, run) && this.#runs.length > this.#pinged;
-    if (continues) last.to = run.to;
-    else this.#runs.push(run);
+    if (this.#last !== null && isContinued(this.#last, run)) {
+      this.#last.to = run.to;
+    } else {
+      this.#runs.push(run);
+      this.#last = run;
+    }
   }
 
   /** Takes what lies between the subscriber's cursor and `to` into the last run; false when that is not of the same kind. */
   continues(subscriber: Subscriber, to: Seq): boolean {
-    const last = this.#runs.at(-1);
-    if (last === undefined || this.#runs.length === this.#pinged || !goesOn(last, subscriber)) return false;
+    const last = this.#last;
+    if (last === null || !goesOn(last, subscriber)) return false;
     last.to = to;
     return true;
   }
@@ -80,6 +84,7 @@ export class Unconfirmed {
 
   pinged(): void {
     this.#pinged = this.#runs.length;
+    this.#last = null;
   }
 
   /** The ping was answered: gives the runs that have arrived. */

@@ -4,7 +4,7 @@ import { Sender, WebSocket, WebSocketServer } from "ws";
 import type { CloseReason } from "./connection.ts";
 import type { GatewaySettings } from "./settings.ts";
 import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
-import { type WireOwner, type WireSocket, writeFrames } from "./wire.ts";
+import { handleOf, type TcpHandle, waitingBytes, type WireOwner, type WireSocket, writeFrames } from "./wire.ts";
 
 /** Pongs are not worth more memory than this to a client that does not read them. */
 const unreadBytesForPongs = 16_384;
@@ -29,22 +29,26 @@ export class EngineWebSocket extends WebSocket implements Transport, WireOwner {
   /** Null before it is adopted and after it ended. */
   owner: TransportOwner | null = null;
   wire: WireSocket | null = null;
+  handle: TcpHandle | null = null;
+  // The answer to the upgrade request.
+  usesStream = true;
   unsentBytes = 0;
 
   /** What `ws` writes with: closing frames and pongs alone. Why not kept: nearly no connection has one of them on its way. */
   get _sender(): object {
+    this.usesStream = true;
     return new Sender(this.wire);
   }
 
   set _sender(_given: object | null) {}
 
   bufferedBytes(): number {
-    return (this.wire?.writableLength ?? 0) + this.unsentBytes;
+    return waitingBytes(this);
   }
 
   write(frames: readonly Buffer[]): void {
     const { wire } = this;
-    if (wire === null || this.readyState !== WebSocket.OPEN || !wire.writable) return;
+    if (wire === null || this.readyState !== WebSocket.OPEN) return;
     writeFrames(this, wire, frames);
   }
 
@@ -58,6 +62,7 @@ export class EngineWebSocket extends WebSocket implements Transport, WireOwner {
   adopt(owner: TransportOwner, wire: WireSocket): void {
     this.owner = owner;
     this.wire = wire;
+    this.handle = handleOf(wire);
   }
 
   /** What `ws` tells. Why not listeners: a list of them for each connection takes more memory than the rest of this. */
@@ -110,6 +115,7 @@ export class EngineWebSocket extends WebSocket implements Transport, WireOwner {
     const { owner } = this;
     this.owner = null;
     this.wire = null;
+    this.handle = null;
     owner?.onTransportClosed(code === 1006 ? "transport_error" : "client_closed");
   }
 }

@@ -5,7 +5,7 @@ import { mkdtempDisposable } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { eventually } from "../../../../test/support/eventually.ts";
-import { writeFrames } from "./wire.ts";
+import { handleOf, writeFrames } from "./wire.ts";
 
 /** Both ends of a connection, of which the far one does not read yet. Over a socket file: its buffers are small and stay so. */
 async function openPair() {
@@ -20,7 +20,7 @@ async function openPair() {
   return {
     near,
     far,
-    owner: { wire: near, unsentBytes: 0 },
+    owner: { wire: near, handle: handleOf(near), usesStream: false, unsentBytes: 0 },
     async [Symbol.asyncDispose]() {
       for (const end of [near, far]) end.destroy();
       server.close();
@@ -43,6 +43,7 @@ test("[FEED-4] what the kernel does not take waits, is counted, and goes out in 
   // The first of these by the stream, as `ws` writes its own frames; the others through it, since something waits there.
   const last = [Buffer.from("by ws"), Buffer.from("next"), Buffer.from("and "), Buffer.from("last")];
   const [byWs = Buffer.alloc(0), next = Buffer.alloc(0), ...both] = last;
+  owner.usesStream = true;
   near.write(byWs);
   writeFrames(owner, near, [next]);
   writeFrames(owner, near, both);

@@ -5,7 +5,7 @@ import { getSystemErrorName } from "node:util";
 const copiedBytesMax = 4_096;
 
 /** libuv's stream below a TCP connection, as Node's own sockets use it. */
-interface TcpHandle {
+export interface TcpHandle {
   /** Writes what the kernel takes at once; only the rest, if any, waits with the request. Other than 0: nothing was begun. */
   writeBuffer(request: WriteRequest, data: Buffer): number;
 }
@@ -25,8 +25,23 @@ export type WireSocket = Duplex & {
 /** Whose frames are written. */
 export interface WireOwner {
   readonly wire: WireSocket | null;
+  /** Where frames are written past the stream; null where that cannot be. */
+  readonly handle: TcpHandle | null;
+  /** The stream was given something since it was last seen empty. Why kept: to look costs as much as the rest of a write. */
+  usesStream: boolean;
   /** Bytes of the one write past the stream that waits until the kernel takes them; 0 nearly always. */
   unsentBytes: number;
+}
+
+/** Bytes that the kernel has not taken yet. */
+export function waitingBytes(owner: WireOwner): number {
+  return owner.usesStream ? streamedBytes(owner) + owner.unsentBytes : owner.unsentBytes;
+}
+
+function streamedBytes(owner: WireOwner): number {
+  const bytes = owner.wire?.writableLength ?? 0;
+  if (bytes === 0) owner.usesStream = false;
+  return bytes;
 }
 
 interface StreamInternals {
@@ -49,15 +64,22 @@ export function writeFrames(owner: WireOwner, wire: WireSocket, frames: readonly
     writeBytes(owner, wire, Buffer.concat(frames, bytes));
     return;
   }
-  wire.cork();
-  for (const frame of frames) wire.write(frame);
-  wire.uncork();
+  writeByStream(owner, wire, frames);
 }
 
 function writeBytes(owner: WireOwner, wire: WireSocket, data: Buffer): void {
+  const { handle } = owner;
   // Why not when something waits: what was written first goes first.
-  const free = wire.writableLength === 0 && owner.unsentBytes === 0 && wire.encrypted !== true;
-  if (!free || pastStream === null || !pastStream.write(owner, wire, data)) wire.write(data);
+  if (handle !== null && waitingBytes(owner) === 0 && pastStream?.write(owner, handle, wire, data) === true) return;
+  writeByStream(owner, wire, [data]);
+}
+
+function writeByStream(owner: WireOwner, wire: WireSocket, frames: readonly Buffer[]): void {
+  if (!wire.writable) return;
+  owner.usesStream = true;
+  wire.cork();
+  for (const frame of frames) wire.write(frame);
+  wire.uncork();
 }
 
 /** Writes past Node's stream, which the kernel takes at once nearly always (docs/decisions/0004). */
@@ -72,9 +94,7 @@ class PastStream {
   }
 
   /** False: nothing was written, and the stream will tell why. What the stream writes later comes after this. */
-  write(owner: WireOwner, wire: WireSocket, data: Buffer): boolean {
-    const { _handle: handle } = wire;
-    if (handle === null || handle === undefined) return false;
+  write(owner: WireOwner, handle: TcpHandle, wire: WireSocket, data: Buffer): boolean {
     const { WriteWrap, streamBaseState, kLastWriteWasAsync } = this.#internals;
     const request = this.#request;
     const isRefused = handle.writeBuffer(request, data) !== 0;
@@ -89,6 +109,12 @@ class PastStream {
     };
     return true;
   }
+}
+
+/** Where frames for the socket can be written past its stream; null with TLS, and where Node has no such thing. */
+export function handleOf(wire: WireSocket): TcpHandle | null {
+  const { _handle: handle } = wire;
+  return pastStream === null || wire.encrypted === true ? null : (handle ?? null);
 }
 
 /** Refuses an upgrade request with an HTTP error. */
