@@ -184,8 +184,8 @@ export class SimulatedClient {
   /** Asks for a page as `room_history` does; its reply is a frame of as many bytes. */
   history(room: string, limit: number): Promise<void> {
     return this.#inTurn(async (session) => {
-      const page = await this.node?.rooms.pages.range(this.user.tenant, { roomId: room, limit });
-      if (page === undefined || !(await session.spare(page.bytes))) return;
+      const page = await this.node?.rooms.history(session, { roomId: room, limit });
+      if (page === undefined) return;
       session.emit(textFrame(`430[${JSON.stringify({ ok: true, messages: page.messages })}]`));
     });
   }

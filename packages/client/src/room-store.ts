@@ -108,7 +108,9 @@ export class RoomStore {
       room.on("messageDeleted", ({ messageSeq, deletedAt }) => {
         this.#rewrite(messageSeq, (message) => ({ ...message, text: "", deletedAt }));
       }),
-      room.on("erased", ({ seq }) => this.#show(this.#view.messages.filter((message) => message.seq !== seq))),
+      room.on("erased", ({ seq, entrySeq = seq }) =>
+        this.#show(this.#view.messages.filter((message) => message.seq !== entrySeq)),
+      ),
       room.on("outgoing", (message) => this.#changeOutgoing(message)),
       room.on("typing", (userId) => this.#startTyping(userId)),
       room.on("subscribed", () => {

@@ -10,6 +10,7 @@ export const entryData = {
   /** `target`: the `seq` of the message. */
   edit: z.looseObject({ target: seqSchema, text: z.string() }),
   deletion: z.looseObject({ target: seqSchema }),
+  erasure: z.looseObject({ target: seqSchema }),
   membership: z.looseObject({ userId: userIdSchema, role: roleSchema.nullable() }),
   event: z.looseObject({ event: z.string(), data: jsonSchema }),
   notification: z.looseObject({ event: z.string(), data: jsonSchema }),

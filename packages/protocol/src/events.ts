@@ -148,8 +148,8 @@ export interface ServerEvents {
     deletion: { id: string; roomId: string; seq: number; messageSeq: number; userId: string; deletedAt: string },
   ];
   membership_changed: [change: { roomId: string; seq: number; userId: string; role: string | null; at: string }];
-  /** The place of an entry whose body was erased for good. */
-  entry_erased: [tombstone: { roomId: string; seq: number }];
+  /** The place of an entry whose body was erased for good; with `entrySeq`, the erasure of that entry. */
+  entry_erased: [tombstone: { roomId: string; seq: number; entrySeq?: number }];
   user_joined: [who: { roomId: string; userId: string }];
   user_left: [who: { roomId: string; userId: string }];
   user_typing: [who: { roomId: string; userId: string }];

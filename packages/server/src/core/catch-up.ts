@@ -116,7 +116,8 @@ export class CatchUp {
       // It has moved since, or its log has: it looks again.
       const moved = subscriber.cursor !== cursor || subscriber.epoch !== epoch;
       // Why not later: the flusher holds it back, and it looks again when entries may be written.
-      if (moved || !this.#confirmation.holds) this.#events.onCaughtUp(subscriber);
+      if (moved || !this.#confirmation.holds || subscriber.feed?.isOutdated(page.head) === true)
+        this.#events.onCaughtUp(subscriber);
       else if (page.epoch !== epoch) this.#loseEpoch(subscriber, page);
       else if (page.floor > cursor + 1) this.#events.onLost(subscriber, "floor");
       else this.#deliver(subscriber, frames);

@@ -42,6 +42,7 @@ describe("an entry as an event", () => {
     { entry: entryOf("notification", { event: "paid", data: [1] }), event: ["paid", [1], meta] },
     { entry: entryOf("announcement", { message: "news" }), event: ["announcement", "news", meta] },
     { entry: entryOf("erased", {}), event: ["entry_erased", common] },
+    { entry: entryOf("erasure", { target: 3 }), event: ["entry_erased", { entrySeq: 3, ...common }] },
     {
       entry: entryOf("of a newer node", { any: "thing" }),
       event: ["entry", { roomId: "alpha", type: "of a newer node", data: { any: "thing" } }, meta],

@@ -28,6 +28,10 @@ export function eventText(log: LogId, entry: Entry): EventText {
     }
     case "control":
       return `["control",${entry.data}`;
+    case "erasure": {
+      const { target } = entryData.erasure.parse(JSON.parse(entry.data));
+      return `${erasurePrefix}${target},"roomId":${room},"seq":${entry.seq}}`;
+    }
     case "erased":
       return `["entry_erased",{"roomId":${room},"seq":${entry.seq}}`;
     default:
@@ -84,6 +88,14 @@ function isoTime(at: number): string {
     lastIsoTime = new Date(at).toISOString();
   }
   return lastIsoTime;
+}
+
+const erasurePrefix = '["entry_erased",{"entrySeq":';
+const deletionPrefix = '["message_deleted",';
+
+/** Whether the event tells that an entry before it has lost its text, which must not be delivered any more. */
+export function empties(event: EventText): boolean {
+  return event.startsWith(deletionPrefix) || event.startsWith(erasurePrefix);
 }
 
 const membershipPrefix = '["membership_changed",';

@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { MemoryStore } from "../../../../test/support/memory-store.ts";
 import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
+import type { Append } from "../store/store.ts";
 import { eventText, parseOffset } from "./entry-event.ts";
 import { type Committed, Feed, type FeedLimits, sharedBufferBytesMax } from "./feed.ts";
 import { payloadsOf } from "./frame.ts";
+import { newEntryId } from "./ids.ts";
 import type { LogId } from "./log.ts";
 import { Tails } from "./tails.ts";
 
@@ -24,26 +26,34 @@ async function createFeed(options: Partial<FeedLimits> = {}, before = 0) {
     return promise;
   };
   let batches = 0;
-  /** Commits messages and gives what their node would tell of them. */
-  const append = async (count = 1, text = "hello"): Promise<Committed> => {
+  const entry = (type: string, data: object): Append => ({
+    log,
+    id: newEntryId(),
+    type,
+    actor: "writer",
+    at: clock.now(),
+    v: 1,
+    data: JSON.stringify(data),
+    clientId: null,
+    effect: null,
+  });
+  /** Commits entries and gives what their node would tell of them. */
+  const commit = async (appends: readonly Append[]): Promise<Committed> => {
     batches += 1;
-    const appends = Array.from({ length: count }, (_, index) => ({
-      log,
-      id: `id-${batches}-${index}`,
-      type: "message",
-      actor: "writer",
-      at: clock.now(),
-      v: 1,
-      data: JSON.stringify({ text }),
-      clientId: null,
-      effect: null,
-    }));
     const results = await wait(store.append({ node: "writer", n: batches, appends }));
     const first = results[0];
     if (first?.ok !== true) throw new Error("refused");
-    const events = appends.map((entry, index) => eventText(log, { ...entry, seq: first.seq + index }));
+    const events = appends.map((appended, index) => eventText(log, { ...appended, seq: first.seq + index }));
     return { log, epoch: first.epoch, from: first.seq, events };
   };
+  const append = (count = 1, text = "hello"): Promise<Committed> =>
+    commit(Array.from({ length: count }, () => entry("message", { text })));
+  /** Erases an entry, and sends a message with it. */
+  const erase = (target: number): Promise<Committed> =>
+    commit([
+      { ...entry("erasure", { target }), effect: { kind: "erase", target } },
+      entry("message", { text: "last" }),
+    ]);
   if (before > 0) await append(before);
   const feed = new Feed(log, await wait(store.open(log)), {
     store,
@@ -63,7 +73,7 @@ async function createFeed(options: Partial<FeedLimits> = {}, before = 0) {
     },
   });
   const reads = () => store.calls.get("readAfter") ?? 0;
-  return { clock, store, feed, append, accepted, resets, reads, latency, wait };
+  return { clock, store, feed, append, erase, accepted, resets, reads, latency, wait };
 }
 
 function range(from: number, to: number): number[] {
@@ -110,6 +120,35 @@ describe("what was read for those below the tail", () => {
       feed.extendBack({ ...page, entries: page.entries.slice(-2) });
       expect(feed.take(18, 1_000_000, true).kind).toBe("frames");
     }
+  });
+});
+
+describe("an erasure", () => {
+  test("[LOG-2] takes all that came before it out of the tail, which begins anew with it", async () => {
+    const { store, feed, append, erase, wait } = await createFeed();
+    feed.accept(await append(3, "secret"));
+    feed.accept(await erase(2));
+    expect(feed.take(0, 1_000_000, true).kind).toBe("behind");
+    expect(feed.take(2, 1_000_000, true).kind).toBe("behind");
+    expect(feed.take(3, 1_000_000, true)).toMatchObject({ kind: "frames", to: 5 });
+    const page = await wait(store.readAfter(log, 0, 100, 100_000));
+    if (page === undefined) throw new Error("the log is not there");
+    feed.extendBack(page);
+    const taken = feed.take(0, 1_000_000, true);
+    if (taken.kind !== "frames") throw new Error(taken.kind);
+    expect(taken.frames.toString()).toContain('["entry_erased",{"roomId":"alpha","seq":2}');
+    expect(taken.frames.toString().split("secret")).toHaveLength(3);
+  });
+
+  test("[LOG-2] makes useless what was read before it", async () => {
+    const { store, feed, erase, wait } = await createFeed({}, 3);
+    const page = await wait(store.readAfter(log, 0, 100, 100_000));
+    if (page === undefined) throw new Error("the log is not there");
+    expect(feed.isOutdated(page.head)).toBe(false);
+    feed.accept(await erase(2));
+    expect(feed.isOutdated(page.head)).toBe(true);
+    feed.extendBack(page);
+    expect(feed.take(0, 1_000_000, true).kind).toBe("behind");
   });
 });
 

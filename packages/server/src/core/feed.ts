@@ -1,6 +1,6 @@
 import type { EntryPage, Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
-import { type EventText, eventPacket, eventText, offsetOf, readable } from "./entry-event.ts";
+import { empties, type EventText, eventPacket, eventText, offsetOf, readable } from "./entry-event.ts";
 import { textFrame } from "./frame.ts";
 import type { Epoch, LogId, LogState, Seq } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
@@ -76,6 +76,8 @@ export class Feed {
   #tail: TailEntry[] = [];
   #tailBytes = 0;
   readonly #tails: Tails;
+  /** The last entry that emptied others. */
+  #emptiedAt: Seq = 0;
   #early = new Map<Seq, EventText>();
   /** The highest seq that is known to be committed. */
   #announced: Seq;
@@ -152,6 +154,11 @@ export class Feed {
       this.#doubtful = true;
     }
     this.#fill();
+  }
+
+  /** What was read as of this head may hold the text of an entry that is empty by now: it must not be delivered. */
+  isOutdated(head: Seq): boolean {
+    return head < this.#emptiedAt;
   }
 
   /** What the store says of the log. `asked`: this feed's epoch as the store was asked. */
@@ -251,9 +258,18 @@ export class Feed {
       this.#tails.bytes += event.length;
     }
     this.#head += events.length;
+    this.#forgetEmptied(from, events);
     this.#trimTail();
     this.#forgetShared();
     this.#events.onAdvanced(this, from, events);
+  }
+
+  /** Why all that came before: the store alone knows which edits were emptied with their message. */
+  #forgetEmptied(from: Seq, events: readonly EventText[]): void {
+    const last = events.findLastIndex(empties);
+    if (last === -1) return;
+    this.#emptiedAt = from + last;
+    this.#dropOldest(this.#tail.length - (events.length - last));
   }
 
   /**
@@ -261,7 +277,7 @@ export class Feed {
    * come back to the same place, as all clients of a node that is gone do, cost no further reads.
    */
   extendBack(page: EntryPage): void {
-    if (this.#closed || page.epoch !== this.#epoch) return;
+    if (this.#closed || page.epoch !== this.#epoch || this.isOutdated(page.head)) return;
     const below = this.#head - this.#tail.length;
     const missing = page.entries.filter(({ seq }) => seq <= below);
     if (missing.at(-1)?.seq !== below) return;
@@ -282,17 +298,23 @@ export class Feed {
   }
 
   #trimTail(): void {
+    let bytes = this.#tailBytes;
     let drop = 0;
     // Invariant: the newest entry stays, so that live subscribers never need the store.
     const { tailBytesMax, tailsBytesMax, tailBytesMin } = this.#limits;
     const bytesMax = this.#tails.bytes > tailsBytesMax ? tailBytesMin : tailBytesMax;
-    while (this.#tailBytes > bytesMax && drop < this.#tail.length - 1) {
-      const bytes = this.#tail[drop]?.event.length ?? 0;
-      this.#tailBytes -= bytes;
-      this.#tails.bytes -= bytes;
+    while (bytes > bytesMax && drop < this.#tail.length - 1) {
+      bytes -= this.#tail[drop]?.event.length ?? 0;
       drop += 1;
     }
-    if (drop > 0) this.#tail.splice(0, drop);
+    if (drop > 0) this.#dropOldest(drop);
+  }
+
+  #dropOldest(count: number): void {
+    for (const { event } of this.#tail.splice(0, count)) {
+      this.#tailBytes -= event.length;
+      this.#tails.bytes -= event.length;
+    }
   }
 
   #keepEarly(committed: Committed): void {
@@ -369,6 +391,7 @@ export class Feed {
     this.#epoch = state.epoch;
     this.#head = state.head;
     this.#announced = state.head;
+    if (reason === "epoch") this.#emptiedAt = 0;
     this.#dropTail();
     this.#early.clear();
     this.#forgetShared();

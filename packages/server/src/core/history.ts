@@ -21,7 +21,10 @@ const pageNumberMin = 1_000_000_000;
 export interface LatestPage {
   /** Tells its offset from that of another page of the room. */
   readonly number: number;
+  /** Where it ends: what follows is not in it. */
   readonly head: Seq;
+  /** The head of the log as it was read: what its messages look like. */
+  readonly asOf: Seq;
   readonly epoch: string;
   readonly json: string;
   readonly frames: Map<boolean, Buffer>;
@@ -100,7 +103,8 @@ export class HistoryPages {
     const page = await this.#store.readMessages(feed.log, { before: end + 1, limit, bytesMax: this.#bytesMax });
     if (page === undefined) throw new RefusalError("not_found", "the room was deleted");
     feed.learn(page, asked);
-    return this.anew({ head: Math.min(end, page.head), epoch: page.epoch, json: messagesJson(feed.log, page) });
+    const { head: asOf, epoch } = page;
+    return this.anew({ head: Math.min(end, asOf), asOf, epoch, json: messagesJson(feed.log, page) });
   }
 
   async #read(feed: Feed, limit: number): Promise<LatestPage> {
@@ -109,6 +113,7 @@ export class HistoryPages {
     if (page === undefined) throw new RefusalError("not_found", "the room was deleted");
     const latest = this.anew({
       head: page.head,
+      asOf: page.head,
       epoch: page.epoch,
       json: messagesJson(feed.log, page),
     });
@@ -119,10 +124,10 @@ export class HistoryPages {
   }
 
   /** The same page under a number of its own. */
-  anew(page: Pick<LatestPage, "head" | "epoch" | "json">): LatestPage {
+  anew(page: Pick<LatestPage, "head" | "asOf" | "epoch" | "json">): LatestPage {
     this.#count += 1;
-    const { head, epoch, json } = page;
-    return { number: this.#count, head, epoch, json, frames: new Map() };
+    const { head, asOf, epoch, json } = page;
+    return { number: this.#count, head, asOf, epoch, json, frames: new Map() };
   }
 }
 

@@ -53,6 +53,7 @@ export const entryTypes = [
   "notification",
   "announcement",
   "control",
+  "erasure",
   "erased",
 ] as const;
 

@@ -201,7 +201,7 @@ export class Placement {
       if (now === undefined && owedTo !== null) return owedTo;
       if (!fits) return this.#owePage(session, log, page.epoch, before, gap);
       // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
-      const isStale = before?.epoch === page.epoch && page.head < before.cursor;
+      const isStale = (before?.epoch === page.epoch && page.head < before.cursor) || feed.isOutdated(page.asOf);
       if (isStale || feed.closed || feed.epoch !== page.epoch || !this.holds(session, doubts)) continue;
       const reason = gap === null ? null : gapIn(gap, page.epoch);
       if (reason !== null) session.emit(gapFrame(log, reason, page));

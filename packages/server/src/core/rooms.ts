@@ -223,7 +223,10 @@ export class Rooms {
       await this.#require(session.user, log, "read");
       const page = await this.pages.range(session.user.tenant, range);
       const fits = await session.spare(page.bytes);
-      if (!fits || this.#placement.holds(session, doubts)) return page;
+      const feed = this.#feeds.get(log);
+      // Why: a page may wait for long.
+      const isOutdated = feed !== undefined && feed.epoch === page.epoch && feed.isOutdated(page.head);
+      if (!fits || (!isOutdated && this.#placement.holds(session, doubts))) return page;
     }
   }
 
