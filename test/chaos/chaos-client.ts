@@ -29,7 +29,7 @@ export interface ChaosClient extends Disposable {
 /** What one client got and was told, to be checked against the log. */
 export class Journal {
   readonly acknowledged: Acknowledged[] = [];
-  /** Refusals that no client should meet under this load, by code. */
+  /** Refusals that no client should meet under this load, by code; to send less fast for a while is none. */
   readonly refused: string[] = [];
   /** Client ids of messages that were refused for now, and sent again after others that were under way. */
   readonly retried = new Set<string>();

@@ -3,7 +3,6 @@ import { seededRandom } from "../support/random.ts";
 import { type SpawnedServer, spawnServer, tokenFor } from "../support/server.ts";
 import { createTemporaryFolder } from "../support/temporary-folder.ts";
 import type { ChaosClient } from "./chaos-client.ts";
-import { raisedRates } from "./slow-readers.ts";
 import { check, readSqliteLogs, type Verdict } from "./check.ts";
 import {
   comeBack,
@@ -43,8 +42,7 @@ export interface KillsReport {
 /** Kills a real node under load, again and again; the verdict is of the log on disk against what clients saw. */
 export async function runKills(options: KillsOptions): Promise<KillsReport> {
   await using folder = await createTemporaryFolder();
-  // Why raised: clients send what piled up while the node was away at once, and again at once when it is refused.
-  await using server = await spawnServer({ folder: folder.path, environment: raisedRates });
+  await using server = await spawnServer({ folder: folder.path });
   for (const room of rooms) await server.api("PUT", `/rooms/${room}`, { access: "public" });
   using crowd = new DisposableStack();
   const door = { url: server.url, tokenFor: (userId: string) => tokenFor(server, userId) };

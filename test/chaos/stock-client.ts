@@ -22,10 +22,15 @@ interface Shown {
   readonly text: string;
 }
 
+interface Refusal {
+  readonly code: string;
+  readonly retryAfterMs?: number;
+}
+
 interface Acknowledgement {
   readonly ok: boolean;
   readonly seq: number;
-  readonly error?: { readonly code: string; readonly retryAfterMs?: number };
+  readonly error?: Refusal;
 }
 
 const offsetForm = /:([A-Za-z0-9._-]+):(\d+)(?:\/\d+)?$/;
@@ -43,6 +48,9 @@ export class StockChaosClient implements ChaosClient {
   readonly #positions: Record<string, Position> = {};
   readonly #following = new Set<string>();
   #waiting: Waiting[] = [];
+  /** A message was refused for now: nothing is sent for as long as was asked, and then one after another, as the SDK does. */
+  #pace: "at_once" | "paused" | "one_by_one" = "at_once";
+  #pause: NodeJS.Timeout | undefined;
   #welcomes = 0;
 
   constructor(options: {
@@ -86,12 +94,12 @@ export class StockChaosClient implements ChaosClient {
   }
 
   send(room: string, text: string): void {
-    const message = { room, text, clientId: randomUUID(), sent: false };
-    this.#waiting.push(message);
-    if (this.following) this.#transmit(message);
+    this.#waiting.push({ room, text, clientId: randomUUID(), sent: false });
+    this.#transmitAll();
   }
 
   [Symbol.dispose](): void {
+    clearTimeout(this.#pause);
     this.#socket.disconnect();
   }
 
@@ -175,11 +183,15 @@ export class StockChaosClient implements ChaosClient {
 
   #follow(room: string): void {
     this.#following.add(room);
-    if (this.following) this.#transmitAll();
+    this.#transmitAll();
   }
 
   #transmitAll(): void {
-    for (const message of this.#waiting) if (!message.sent) this.#transmit(message);
+    if (!this.following || this.#pace === "paused") return;
+    const unsent = this.#waiting.filter(({ sent }) => !sent);
+    if (unsent.length === 0) this.#pace = "at_once";
+    if (this.#pace === "at_once") for (const message of unsent) this.#transmit(message);
+    else if (unsent[0] !== undefined && unsent.length === this.#waiting.length) this.#transmit(unsent[0]);
   }
 
   #transmit(message: Waiting): void {
@@ -189,14 +201,22 @@ export class StockChaosClient implements ChaosClient {
       if (answer.ok) {
         this.#waiting = this.#waiting.filter((other) => other !== message);
         this.journal.acknowledged.push({ room, seq: answer.seq, clientId, text });
-        return;
-      }
-      this.journal.refused.push(answer.error?.code ?? "");
-      this.journal.retried.add(clientId);
-      setTimeout(() => {
+      } else {
         message.sent = false;
-        if (this.following) this.#transmitAll();
-      }, answer.error?.retryAfterMs ?? 1_000);
+        this.journal.retried.add(clientId);
+        this.#refused(answer.error);
+      }
+      this.#transmitAll();
     });
+  }
+
+  #refused({ code, retryAfterMs = 1_000 }: Refusal = { code: "" }): void {
+    if (code !== "rate_limited") this.journal.refused.push(code);
+    if (this.#pace === "paused") return;
+    this.#pace = "paused";
+    this.#pause = setTimeout(() => {
+      this.#pace = "one_by_one";
+      this.#transmitAll();
+    }, retryAfterMs);
   }
 }
