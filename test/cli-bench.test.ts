@@ -1,9 +1,12 @@
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { createCertificate } from "./support/certificate.ts";
 import { eventually } from "./support/eventually.ts";
 import { repositoryRoot, spawnNode, type TestProcess } from "./support/process.ts";
 import { type SpawnedServer, spawnServer } from "./support/server.ts";
+import { createTemporaryFolder } from "./support/temporary-folder.ts";
+import { startTlsProxy } from "./support/tls-proxy.ts";
 
 const main = path.join(repositoryRoot, "packages/server/src/main.ts");
 const endLimitMs = 60_000;
@@ -81,6 +84,24 @@ describe("parley bench", () => {
     expect(result.generatorShare).toBeGreaterThan(0);
     expect(code).toBe(0);
     expect(await roomsThere()).toEqual([]);
+  });
+
+  test("speaks TLS to a balancer whose certificate it believes, and says what to do about one that it does not", async () => {
+    await using folder = await createTemporaryFolder();
+    const files = await createCertificate(folder.path);
+    await using proxy = await startTlsProxy(Number(new URL(server.url).port), files);
+    const url = `wss://127.0.0.1:${proxy.port}`;
+    const nodes = ["--url", url, "--url", server.url.replace("http:", "ws:")];
+    const words = ["--members", "20", "--rooms", "4", "--rate", "50", "--seconds", "2", "--json"];
+    const believed = { NODE_EXTRA_CA_CERTS: files.certificate };
+    const { code, stdout } = await runBench([...nodes, ...words], believed);
+    const result = resultSchema.parse(JSON.parse(stdout));
+    expect(result).toMatchObject({ ...nothingWrong, connected: 20, sent: 100, acknowledged: 100, delivered: 500 });
+    expect(code).toBe(0);
+    const doubtful = await runBench(["--url", url]);
+    expect(doubtful).toMatchObject({ code: 1, stderr: expect.stringContaining("NODE_EXTRA_CA_CERTS") });
+    const plain = await runBench(["--url", server.url.replace("http:", "https:")]);
+    expect(plain).toMatchObject({ code: 1, stderr: expect.stringContaining("speaks no TLS") });
   });
 
   test("keeps messages in flight instead, and names the limits to raise when sends are refused", async () => {

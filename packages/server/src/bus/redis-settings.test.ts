@@ -1,7 +1,5 @@
-import { execFile } from "node:child_process";
-import path from "node:path";
-import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { createCertificate } from "../../../../test/support/certificate.ts";
 import { findFreePort } from "../../../../test/support/free-port.ts";
 import { RedisServer } from "../../../../test/support/redis.ts";
 import { RedisBusNetwork } from "../../../../test/support/redis-bus.ts";
@@ -42,11 +40,7 @@ test("ports and certificates have defaults", () => {
 
 test("over TLS, Redis is believed by its certificate alone", async () => {
   await using folder = await createTemporaryFolder();
-  const [key, certificate] = ["key.pem", "certificate.pem"].map((name) => path.join(folder.path, name));
-  if (key === undefined || certificate === undefined) throw new Error("no names");
-  const request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-  const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"];
-  await promisify(execFile)("openssl", [...request, ...subject, "-keyout", key, "-out", certificate]);
+  const { key, certificate } = await createCertificate(folder.path);
   const port = await findFreePort();
   const files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate];
   await using server = await RedisServer.start({

@@ -12,6 +12,11 @@ const connectionHints: readonly (readonly [reason: RegExp, hint: string])[] = [
   ],
   [/ECONNREFUSED/, "nothing listens there: --url is the public port of a node, 3000 unless set otherwise"],
   [/ENOTFOUND|EAI_AGAIN/, "there is no such host"],
+  [
+    /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/,
+    "the certificate is not believed: name the file of the authority that signed it in NODE_EXTRA_CA_CERTS",
+  ],
+  [/ERR_SSL|EPROTO/, "what listens there speaks no TLS: --url is like http://10.0.0.1:3000 then"],
   [/EADDRNOTAVAIL/, "this machine has no more ports to connect from: name more nodes, or use more machines"],
   [/EMFILE|ENFILE/, "too many open files: ulimit -n"],
   [/status 503/, "the node is full (PARLEY_LIMITS_CONNECTIONS_MAX) or about to stop"],

@@ -9,6 +9,7 @@ export interface BenchNode {
   readonly url: string;
   readonly host: string;
   readonly port: number;
+  readonly tls: boolean;
 }
 
 export interface BenchPlan {
@@ -25,6 +26,13 @@ export interface BenchPlan {
   readonly json: boolean;
 }
 
+/** Protocols of a public port, and whether they are spoken over TLS. */
+const secureProtocols: ReadonlyMap<string, boolean> = new Map([
+  ["http:", false],
+  ["ws:", false],
+  ["https:", true],
+  ["wss:", true],
+]);
 const nodesMax = 100;
 const membersMax = 50_000;
 const roomsMax = 10_000;
@@ -79,12 +87,12 @@ function readNodes(options: CommandOptions, { server }: Config): readonly BenchN
 function readNode(text: string): BenchNode {
   const url = URL.parse(text);
   const isOrigin = url !== null && ["/", ""].includes(url.pathname + url.search + url.hash) && url.username === "";
-  if (url?.protocol === "https:" || url?.protocol === "wss:")
-    throw new UsageError(`--url ${text}: the generator speaks no TLS; name the public ports of the nodes themselves`);
-  if (!isOrigin || url.protocol !== "http:")
-    throw new UsageError(`--url ${JSON.stringify(text)} is not like http://10.0.0.1:3000`);
+  const tls = secureProtocols.get(url?.protocol ?? "");
+  if (!isOrigin || tls === undefined)
+    throw new UsageError(`--url ${JSON.stringify(text)} is not like http://10.0.0.1:3000 or wss://chat.example`);
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
-  return { url: url.origin, host, port: url.port === "" ? 80 : Number(url.port) };
+  const usualPort = tls ? 443 : 80;
+  return { url: url.origin, host, port: url.port === "" ? usualPort : Number(url.port), tls };
 }
 
 /** Undefined when the option was not given. Errors: throws `UsageError` unless it is a whole number from 1 to `max`. */

@@ -7,7 +7,7 @@ import type { BenchPlan } from "./bench-plan.ts";
 import { resultOf, tableOf } from "./bench-report.ts";
 
 const plan: BenchPlan = {
-  nodes: [{ url: "http://10.0.0.1:3000", host: "10.0.0.1", port: 3_000 }],
+  nodes: [{ url: "http://10.0.0.1:3000", host: "10.0.0.1", port: 3_000, tls: false }],
   apiUrl: "http://10.0.0.1:3001",
   apiKey: "an-api-key-of-this-test",
   tenant: undefined,

@@ -110,7 +110,7 @@ test.each<[string[], string]>([
   [["bench", "--rate", "50001"], "--rate is a whole number from 1 to 50,000"],
   [["bench", "--in-flight", "1001"], "--in-flight is a whole number from 1 to 1,000"],
   [["bench", "--rate", "1", "--in-flight", "1"], "--rate and --in-flight exclude each other"],
-  [["bench", "--url", "https://parley.example"], "the generator speaks no TLS"],
+  [["bench", "--url", "ftp://parley.example"], "is not like http://10.0.0.1:3000 or wss://chat.example"],
   [["bench", "--url", "http://127.0.0.1:3000/chat"], "is not like http://10.0.0.1:3000"],
   [["bench", "--url", "127.0.0.1:3000"], "is not like http://10.0.0.1:3000"],
   [["bench", "--api-url", "nowhere"], "--api-url is an address"],

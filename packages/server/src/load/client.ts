@@ -1,10 +1,10 @@
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { FrameReader, type FrameSink } from "./frame-reader.ts";
 import { maskedFrame, opcode, textFrame } from "./frame-writer.ts";
 import { messageText } from "./marker.ts";
 import { PollingSession } from "./polling-session.ts";
 import { type ComingBack, fromOf, offsetOf, positionOf, type Past, sessionOf } from "./past.ts";
-import { authorityOf, socketOptions, type Target } from "./target.ts";
+import { authorityOf, openReading, type Target } from "./target.ts";
 import { nowMicros, type RoomTraffic, type Subscription, type Traffic } from "./traffic.ts";
 
 /** `websocket`: straight to WebSocket. `default`: as stock clients do, polling first and then the upgrade. */
@@ -12,9 +12,6 @@ export type Arrival = "websocket" | "default";
 
 type Phase = "new" | "upgrading" | "probing" | "opening" | "connecting" | "ready" | "closed";
 
-// Why one buffer for all: each read is parsed before the next one begins, and a buffer per connection or per read
-// would be the generator's largest cost. Larger than a socket's usual fill, so that one read empties it.
-const readBuffer = Buffer.allocUnsafe(256 * 1024);
 const acknowledgementsMax = 8192;
 const byte = {
   quote: 0x22,
@@ -34,7 +31,7 @@ export class TooManyUnacknowledged extends Error {
   override readonly name = "TooManyUnacknowledged";
 }
 
-/** One Socket.IO 5 client over Engine.IO 4 on a raw TCP socket. */
+/** One Socket.IO 5 client over Engine.IO 4 on a raw socket. */
 export class Client implements FrameSink {
   readonly subscriptions: Subscription[];
   readonly #traffic: Traffic;
@@ -73,7 +70,7 @@ export class Client implements FrameSink {
   }
 
   /** This client's next connection, to where `target` says; this one is over. */
-  next(target: Pick<Target, "host" | "port">): Client {
+  next(target: Pick<Target, "host" | "port" | "tls">): Client {
     const past: Past = {
       subscriptions: this.subscriptions,
       session: this.#session ?? this.#past?.session,
@@ -129,16 +126,7 @@ export class Client implements FrameSink {
 
   #openSocket(query: string, phase: "upgrading" | "probing"): Promise<void> {
     this.#phase = phase;
-    const socket = connect({
-      ...socketOptions(this.#target),
-      onread: {
-        buffer: readBuffer,
-        callback: (bytes) => {
-          this.#onBytes(bytes);
-          return true;
-        },
-      },
-    });
+    const socket = openReading(this.#target, (buffer, bytes) => this.#onRead(buffer, bytes));
     this.#socket = socket;
     socket.on("error", (error: NodeJS.ErrnoException) => this.#lose(error.code ?? error.message));
     socket.on("close", () => this.#lose("closed by the server"));
@@ -151,20 +139,20 @@ export class Client implements FrameSink {
     });
   }
 
-  #onBytes(bytes: number): void {
+  #onRead(buffer: Buffer, bytes: number): void {
     this.#traffic.nowMicros = nowMicros();
     try {
-      const from = this.#head === undefined ? 0 : this.#readHead(bytes);
-      this.#frames.read(readBuffer, from, bytes);
+      const from = this.#head === undefined ? 0 : this.#readHead(buffer, bytes);
+      this.#frames.read(buffer, from, bytes);
     } catch (error) {
       this.#lose(error instanceof Error ? error.message : String(error));
     }
   }
 
   /** Returns where the frames begin. */
-  #readHead(bytes: number): number {
+  #readHead(buffer: Buffer, bytes: number): number {
     const before = this.#head?.length ?? 0;
-    const head = `${this.#head}${readBuffer.toString("latin1", 0, bytes)}`;
+    const head = `${this.#head}${buffer.toString("latin1", 0, bytes)}`;
     const end = head.indexOf("\r\n\r\n");
     if (end === -1) {
       this.#head = head;

@@ -9,7 +9,7 @@ const sourceAddresses = 16;
 export interface Gathering {
   readonly traffic: Traffic;
   /** Where the clients connect to, in turn. */
-  readonly nodes: readonly Pick<Target, "host" | "port">[];
+  readonly nodes: readonly Pick<Target, "host" | "port" | "tls">[];
   /** The token of a user, who is a number from 0 on. */
   readonly tokenOf: (user: number) => string;
   readonly arrival: Arrival;
@@ -74,8 +74,8 @@ export async function gather(
 function newClient({ traffic, nodes, tokenOf, comingBack }: Gathering, user: number): Client {
   const node = nodes[user % nodes.length];
   if (node === undefined) throw new Error("there is no node to connect to");
-  const { host, port } = node;
-  return new Client(traffic, { host, port, sourceAddress: sourceAddressOf(host, user) }, tokenOf(user), comingBack);
+  const target = { ...node, sourceAddress: sourceAddressOf(node.host, user) };
+  return new Client(traffic, target, tokenOf(user), comingBack);
 }
 
 /** Linux alone has all of 127.0.0.0/8 without being told. */

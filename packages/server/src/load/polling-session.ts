@@ -1,5 +1,5 @@
-import { connect, type Socket } from "node:net";
-import { authorityOf, socketOptions, type Target } from "./target.ts";
+import type { Socket } from "node:net";
+import { authorityOf, openSocket, type Target } from "./target.ts";
 
 /**
  * A stock client's first steps: Engine.IO over HTTP long polling, on two kept-alive connections (one for the poll that
@@ -55,7 +55,7 @@ class HttpConnection {
 
   constructor(target: Target) {
     this.#target = target;
-    this.#socket = connect(socketOptions(target));
+    this.#socket = openSocket(target);
     this.#socket.setEncoding("latin1");
     this.#socket.on("data", (text: string) => {
       this.#received += text;
