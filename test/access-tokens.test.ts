@@ -1,5 +1,7 @@
 import { SignJWT } from "jose";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { eventually } from "./support/eventually.ts";
+import { RawWebSocket } from "./support/raw-client.ts";
 import { startServer, type TestServer, tokenFor, type TokenOptions } from "./support/server.ts";
 import { UserClient } from "./support/user-client.ts";
 
@@ -88,6 +90,32 @@ describe("a token that ends", () => {
     expect(await admin.request("statistics")).toMatchObject({ ok: true });
     await admin.got("disconnect");
     expect((await admin.got("connect_error")).args[1]).toMatchObject({ code: "token_expired" });
+  });
+});
+
+describe("a CONNECT that is refused", () => {
+  const refusals = () => server.lines.filter((line) => line.includes('"connect_refused"'));
+
+  test("[ACC-2] is logged with its code, and without the token", async () => {
+    const before = refusals().length;
+    const ended = await tokenFor(server, "olga", { expiresInSeconds: -10 });
+    expect(await verdictOf(ended)).toMatchObject({ code: "token_expired" });
+    expect(await verdictOf(await tokenFor(server, "olga"), "/admin")).toMatchObject({ code: "forbidden" });
+    const lines = await eventually("both lines", () => (refusals().length >= before + 2 ? refusals() : undefined));
+    expect(lines.slice(before).map((line) => JSON.parse(line))).toMatchObject([
+      { level: "info", namespace: "/", code: "token_expired", forGood: true },
+      { level: "info", namespace: "/admin", code: "forbidden", forGood: true },
+    ]);
+    expect(lines.join("")).not.toContain(ended.slice(0, 20));
+  });
+
+  test("also when the client has gone before the verdict", async () => {
+    const before = refusals().length;
+    await using socket = await RawWebSocket.open(Number(new URL(server.url).port));
+    socket.send('40{"token":"none"}');
+    socket.socket.end();
+    const lines = await eventually("the line", () => (refusals().length > before ? refusals() : undefined));
+    expect(JSON.parse(lines[before] ?? "")).toMatchObject({ code: "unauthorized" });
   });
 });
 

@@ -54,7 +54,7 @@ export function adminNamespace(options: AdminOptions): NamespaceHandler {
         log("admin_connected", { socket: sid, user: user.id });
         return { kind: "accepted", sid, pid: null, socket: new AdminSocket(options, user, request.client) };
       } catch (error) {
-        return verdictOf(error, log);
+        return verdictOf(error, request, log);
       }
     },
   };

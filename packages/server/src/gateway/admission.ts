@@ -72,13 +72,16 @@ export async function refuseRevoked(node: ParleyNode, user: User): Promise<void>
   }
 }
 
-/** A verdict is for good; what may pass closes the transport, after which stock clients return by themselves. */
-export function verdictOf(error: unknown, log: Log): ConnectVerdict {
+/**
+ * A verdict is for good; what may pass closes the transport, after which stock clients return by themselves. Logged here,
+ * since the client may be gone, and nobody hears of it then.
+ */
+export function verdictOf(error: unknown, { namespace }: Pick<ConnectRequest, "namespace">, log: Log): ConnectVerdict {
   const refusal = refusalOf(error, log);
-  if (refusal.code === "access_unavailable" || refusal.retryAfterMs !== undefined || laterCodes.has(refusal.code)) {
-    return { kind: "later", reason: "overloaded" };
-  }
-  return { kind: "refused", message: refusal.message, data: refusal };
+  const { code, message } = refusal;
+  const mayPass = code === "access_unavailable" || refusal.retryAfterMs !== undefined || laterCodes.has(code);
+  log("connect_refused", { namespace, code, forGood: !mayPass });
+  return mayPass ? { kind: "later", reason: "overloaded" } : { kind: "refused", message, data: refusal };
 }
 
 const laterCodes: ReadonlySet<string> = new Set([

@@ -86,7 +86,7 @@ async function connect(options: RootOptions, admission: Admission, request: Conn
       socket: new RootSocket(options, session, request.client),
     };
   } catch (error) {
-    return verdictOf(error, log);
+    return verdictOf(error, request, log);
   }
 }
 
