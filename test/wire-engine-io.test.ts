@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { describe, expect, test } from "vitest";
-import { startEchoServer } from "./support/echo-gateway.ts";
+import { type EchoServer, startEchoServer } from "./support/echo-gateway.ts";
 import { RawPolling, rawRequest, RawWebSocket } from "./support/raw-client.ts";
 import { SimulatedTimers } from "./support/simulated-clock.ts";
 
@@ -331,6 +331,16 @@ describe("heartbeat", () => {
   });
 });
 
+/** A client over polling that was thrown out, and has not fetched what tells it so. */
+async function kickedPolling(server: EchoServer): Promise<RawPolling> {
+  const polling = await RawPolling.start(server.port);
+  await polling.join();
+  const [client] = server.main.clients;
+  client?.disconnect("kicked");
+  client?.connection.close("kicked");
+  return polling;
+}
+
 describe("close", () => {
   test("[WIRE-1] a close packet over polling ends the session and lets the GET go", async () => {
     await using server = await startEchoServer();
@@ -355,13 +365,8 @@ describe("close", () => {
   });
 
   test("[WIRE-1] a server that closes tells a polling client with a close packet, after what it had to say", async () => {
-    const clock = new SimulatedTimers();
-    await using server = await startEchoServer({ clock });
-    const polling = await RawPolling.start(server.port);
-    await polling.join();
-    const [client] = server.main.clients;
-    client?.disconnect("kicked");
-    client?.connection.close("kicked");
+    await using server = await startEchoServer();
+    const polling = await kickedPolling(server);
     expect((await polling.get()).body).toBe("41");
     expect((await polling.get()).body).toBe("1");
     expect((await polling.get()).status).toBe(400);
@@ -385,11 +390,7 @@ describe("close", () => {
   test("[WIRE-1] what a closed polling client never fetches is forgotten", async () => {
     const clock = new SimulatedTimers();
     await using server = await startEchoServer({ clock });
-    const polling = await RawPolling.start(server.port);
-    await polling.join();
-    const [client] = server.main.clients;
-    client?.disconnect("kicked");
-    client?.connection.close("kicked");
+    const polling = await kickedPolling(server);
     await clock.advance(40_000);
     expect((await polling.get()).status).toBe(400);
     expect(clock.waiting).toBe(0);

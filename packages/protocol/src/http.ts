@@ -10,6 +10,17 @@ export type Role = z.infer<typeof roleSchema>;
 export const roomAccessSchema = z.enum(["public", "members"]);
 export type RoomAccess = z.infer<typeof roomAccessSchema>;
 
+/** A room as the API tells of it; `createdAt` ISO 8601. */
+export const roomDescriptionSchema = z.object({
+  roomId: z.string(),
+  access: roomAccessSchema,
+  retainEntriesMax: z.int(),
+  head: z.int(),
+  floor: z.int(),
+  epoch: z.string(),
+  createdAt: z.string(),
+});
+
 export const idempotencyKeySchema = z
   .string()
   .min(1)

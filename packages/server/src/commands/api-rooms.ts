@@ -1,4 +1,4 @@
-import { type ErrorCode, errorCodes, RefusalError, roomAccessSchema } from "@parley/protocol";
+import { type ErrorCode, errorCodes, RefusalError, roomDescriptionSchema } from "@parley/protocol";
 import { z } from "zod";
 import type { Operations } from "../core/operations.ts";
 
@@ -9,16 +9,7 @@ export class NoNode extends Error {
   override readonly name = "NoNode";
 }
 
-const descriptionSchema = z.object({
-  roomId: z.string(),
-  access: roomAccessSchema,
-  retainEntriesMax: z.int(),
-  head: z.int(),
-  floor: z.int(),
-  epoch: z.string(),
-  createdAt: z.string(),
-});
-const pageSchema = z.object({ rooms: z.array(descriptionSchema) });
+const pageSchema = z.object({ rooms: z.array(roomDescriptionSchema) });
 const codes = Object.keys(errorCodes);
 const refusalSchema = z.object({
   error: z.object({ code: z.custom<ErrorCode>((code) => codes.includes(String(code))), message: z.string() }),
@@ -35,7 +26,9 @@ export function remoteRooms(url: string, key: string): RoomOperations {
     request(url, key, { method, route, query, body });
   return {
     async putRoom({ tenant, roomId, ...settings }) {
-      return descriptionSchema.parse(await call("PUT", `/rooms/${encodeURIComponent(roomId)}`, { tenant }, settings));
+      return roomDescriptionSchema.parse(
+        await call("PUT", `/rooms/${encodeURIComponent(roomId)}`, { tenant }, settings),
+      );
     },
     async rooms({ tenant, after, limit }) {
       return pageSchema.parse(await call("GET", "/rooms", { tenant, after, limit })).rooms;

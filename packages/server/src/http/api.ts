@@ -4,6 +4,7 @@ import {
   httpQueries,
   roleSchema,
   roomAccessSchema,
+  roomDescriptionSchema,
   roomIdSchema,
   userIdSchema,
 } from "@parley/protocol";
@@ -21,15 +22,6 @@ const memberParams = z.strictObject({ room: roomIdSchema, user: userIdSchema });
 const userParams = z.strictObject({ user: userIdSchema });
 
 const committed = z.object({ id: z.string(), seq: z.int(), roomId: z.string().optional(), repeat: z.boolean() });
-const roomDescription = z.object({
-  roomId: z.string(),
-  access: roomAccessSchema,
-  retainEntriesMax: z.int(),
-  head: z.int(),
-  floor: z.int(),
-  epoch: z.string(),
-  createdAt: z.string(),
-});
 const historyPage = z.object({
   messages: z.array(z.looseObject({ id: z.string(), seq: z.int(), userId: z.string(), text: z.string() })),
   head: z.int(),
@@ -99,7 +91,7 @@ function roomRoutes(operations: Operations): readonly ApiRoute[] {
           retainEntriesMax: httpBodies.room.shape.retainEntriesMax.unwrap().optional(),
         })
         .nullish(),
-      answer: roomDescription,
+      answer: roomDescriptionSchema,
       handle: ({ params, query, body }) => operations.putRoom({ ...given({ ...query, ...body }), roomId: params.room }),
     }),
     defineRoute({
@@ -107,7 +99,7 @@ function roomRoutes(operations: Operations): readonly ApiRoute[] {
       method: "GET",
       summary: "Describe a room",
       body: noBody,
-      answer: roomDescription,
+      answer: roomDescriptionSchema,
       handle: ({ params, query }) => operations.room({ ...given(query), roomId: params.room }),
     }),
     defineRoute({
@@ -126,7 +118,7 @@ function roomRoutes(operations: Operations): readonly ApiRoute[] {
       params: noParams,
       query: pageQuery,
       body: noBody,
-      answer: z.object({ rooms: z.array(roomDescription), next: nextName }),
+      answer: z.object({ rooms: z.array(roomDescriptionSchema), next: nextName }),
       async handle({ query }) {
         const rooms = await operations.rooms(given(query));
         return { rooms, next: rooms.length < query.limit ? null : (rooms.at(-1)?.roomId ?? null) };
