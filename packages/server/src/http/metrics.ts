@@ -36,7 +36,7 @@ export function joinSamples(samples: readonly MetricSamples[]): Promise<string> 
 }
 
 /** `session`: as the same socket; `positions`: by `resume`; the others say why a client started over. */
-export type RecoveryResult = "session" | "positions" | "unknown" | "expired" | "refused" | "gap";
+export type RecoveryResult = "session" | "positions" | "unknown";
 
 const loopResolutionMs = 20;
 const commitBucketsSeconds = [
