@@ -66,6 +66,7 @@ export class Feeds {
   readonly #feeds = new Map<LogId, Feed>();
   readonly #tails: Tails;
   readonly #opening = new Map<LogId, Promise<Feed>>();
+  readonly #announcedWhileOpening = new Map<LogId, { epoch: Epoch; head: Seq }>();
   readonly #askedStates: Batches<LogId, LogState | undefined>;
   #stopped = false;
   #cancelSweep: () => void = () => {};
@@ -166,8 +167,6 @@ export class Feeds {
   async #stateOf(log: LogId): Promise<LogState> {
     return (await this.#askedStates.ask(log)) ?? (await this.#store.open(log));
   }
-
-  readonly #announcedWhileOpening = new Map<LogId, { epoch: Epoch; head: Seq }>();
 
   /** Delivery begins after the subscriber's cursor, with this turn's flush. */
   subscribe(subscriber: Subscriber, feed: Feed): void {

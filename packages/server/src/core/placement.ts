@@ -29,6 +29,18 @@ interface Gap {
   readonly epoch: Epoch;
 }
 
+/** A session that is to begin in a log with a page of its latest messages. */
+interface Beginning {
+  readonly session: Session;
+  readonly log: LogId;
+  /** Messages in the page. */
+  readonly limit: number;
+  /** What the client is told before the page. */
+  readonly gap: Gap | null;
+  /** The subscriber that cannot go on without the page; null when the client asks for it. */
+  readonly owedTo: Subscriber | null;
+}
+
 interface PlacementParts {
   readonly store: Store;
   readonly clock: Clock;
@@ -75,21 +87,23 @@ export class Placement {
     request: { after?: Position | undefined; history?: number | undefined },
   ): Promise<Subscriber> {
     const { after, history = historyDefault } = request;
-    if (after === undefined && history > 0) return this.#beginWithPage(session, log, history, null, null);
+    if (after === undefined && history > 0)
+      return this.#beginWithPage({ session, log, limit: history, gap: null, owedTo: null });
     const feed = await this.#feeds.open(log);
     if (after === undefined) return this.subscribe(session, feed, feed.head);
     const reason = await this.gapReason(feed, after);
-    if (reason !== null) return this.#beginWithPage(session, log, historyDefault, gapOf(reason, after.epoch), null);
-    return this.subscribe(session, feed, after.seq);
+    if (reason === null) return this.subscribe(session, feed, after.seq);
+    const gap = gapOf(reason, after.epoch);
+    return this.#beginWithPage({ session, log, limit: historyDefault, gap, owedTo: null });
   }
 
   /** The latest page instead of what the subscriber cannot continue; `reason`: what it is told before, null for nothing. */
   startOver(subscriber: Subscriber, reason: RoomGapReason | null): void {
-    const { session } = subscriber;
+    const { session, log } = subscriber;
     const attempt = async (): Promise<void> => {
-      if (reason !== null && !isRoom(subscriber.log)) await this.#tellGap(subscriber, reason);
-      else
-        await this.#beginWithPage(session, subscriber.log, historyDefault, gapOf(reason, subscriber.epoch), subscriber);
+      const gap = gapOf(reason, subscriber.epoch);
+      if (reason !== null && !isRoom(log)) await this.#tellGap(subscriber, reason);
+      else await this.#beginWithPage({ session, log, limit: historyDefault, gap, owedTo: subscriber });
     };
     const retry = (): void => {
       if (session.connection === null || !session.subscribers.includes(subscriber)) return;
@@ -167,31 +181,16 @@ export class Placement {
     session.tell(told, { frame, joined: true });
   }
 
-  /**
-   * Sends the latest page as soon as the window has room for it; what follows it comes from the feed. `gap`: what the
-   * client is told before. `owedTo`: the subscriber that cannot go on without it; null when the client asks for it.
-   */
-  async #beginWithPage(
-    session: Session,
-    log: LogId,
-    limit: number,
-    gap: Gap | null,
-    owedTo: Subscriber | null,
-  ): Promise<Subscriber> {
+  /** Sends the latest page as soon as the window has room for it; what follows it comes from the feed. */
+  async #beginWithPage(beginning: Beginning): Promise<Subscriber> {
+    const { session, log, gap, owedTo } = beginning;
     const before = session.find(log);
     // Why: a client puts the page in the place of what it shows, so that nothing may come between and not be in it.
     if (before !== undefined) this.#feeds.unsubscribe(before);
     for (;;) {
       await this.#confirmation.wait();
       const { doubts } = session;
-      const isHeard = this.#alone || this.#feeds.get(log) !== undefined;
-      requireRight(await this.#access.rights(session.user, log), roomOf(log), "read");
-      const feed = await this.#feeds.open(log);
-      const latest = await this.#pageFor(gap === null ? owedTo : null, feed, limit, before?.cursor ?? 0);
-      // Why: who lost the right by an entry that this node has not accepted is still known to have it.
-      if (!isHeard || latest.head > feed.head)
-        requireRight(await this.#access.rightsNow(session.user, log), roomOf(log), "read");
-      const page = session.holdsPage(log, latest.number) ? this.#pages.anew(latest) : latest;
+      const { feed, page } = await this.#readPage(beginning, before);
       const frame = historyFrame(log, page, session.offsets);
       const fits = await session.spare(frame.length + gapBytes);
       const now = session.find(log);
@@ -200,17 +199,31 @@ export class Placement {
       // Or it may have left: nobody asks for the page any more.
       if (now === undefined && owedTo !== null) return owedTo;
       if (!fits) return this.#owePage(session, log, page.epoch, before, gap);
-      // Why: a page that was being read already may be older than what was delivered; and all may change in the wait.
-      const isStale = (before?.epoch === page.epoch && page.head < before.cursor) || feed.isOutdated(page.asOf);
-      if (isStale || feed.closed || feed.epoch !== page.epoch || !this.holds(session, doubts)) continue;
-      const reason = gap === null ? null : gapIn(gap, page.epoch);
-      if (reason !== null) session.emit(gapFrame(log, reason, page));
-      session.emit(frame);
-      const subscriber = this.subscribe(session, feed, page.head);
-      subscriber.gap = reason;
-      session.wroteHistory(subscriber, page.head, page.number);
-      return subscriber;
+      if (this.holds(session, doubts) && isUpToDate(page, feed, before))
+        return this.#send(beginning, feed, page, frame);
     }
+  }
+
+  /** A page that the session may read now, and the feed that it is followed by. */
+  async #readPage({ session, log, limit, gap, owedTo }: Beginning, before: Subscriber | undefined) {
+    const isHeard = this.#alone || this.#feeds.get(log) !== undefined;
+    requireRight(await this.#access.rights(session.user, log), roomOf(log), "read");
+    const feed = await this.#feeds.open(log);
+    const latest = await this.#pageFor(gap === null ? owedTo : null, feed, limit, before?.cursor ?? 0);
+    // Why: who lost the right by an entry that this node has not accepted is still known to have it.
+    if (!isHeard || latest.head > feed.head)
+      requireRight(await this.#access.rightsNow(session.user, log), roomOf(log), "read");
+    return { feed, page: session.holdsPage(log, latest.number) ? this.#pages.anew(latest) : latest };
+  }
+
+  #send({ session, log, gap }: Beginning, feed: Feed, page: LatestPage, frame: Buffer): Subscriber {
+    const reason = gap === null ? null : gapIn(gap, page.epoch);
+    if (reason !== null) session.emit(gapFrame(log, reason, page));
+    session.emit(frame);
+    const subscriber = this.subscribe(session, feed, page.head);
+    subscriber.gap = reason;
+    session.wroteHistory(subscriber, page.head, page.number);
+    return subscriber;
   }
 
   /** The latest page; or, for one who may have had its first page and more, that page again. */
@@ -259,6 +272,12 @@ export class Placement {
     this.#feeds.unsubscribe(subscriber);
     subscriber.session.remove(subscriber);
   }
+}
+
+/** A page that was being read already may be older than what was delivered; and all may change while it waits. */
+function isUpToDate(page: LatestPage, feed: Feed, before: Subscriber | undefined): boolean {
+  if (feed.closed || feed.epoch !== page.epoch || feed.isOutdated(page.asOf)) return false;
+  return before?.epoch !== page.epoch || page.head >= before.cursor;
 }
 
 function gapOf(reason: RoomGapReason | null, epoch: Epoch): Gap | null {

@@ -39,26 +39,20 @@ function writes(node: ParleyNode): Pick<Operations, "sendMessage" | "publish" | 
         text: parse(messageTextSchema, text, "text"),
         data: data === undefined ? undefined : parse(jsonSchema, data, "data"),
       };
-      return commit(node, log, "message", parse(userIdSchema, userId, "userId"), fields, key);
+      return commit(node, { log, type: "message", actor: parse(userIdSchema, userId, "userId"), fields, key });
     },
     async publish({ tenant = defaultTenant, roomId, event, data, key }) {
       const log = await existingRoom(node, tenant, roomId);
-      return commit(node, log, "event", serverActor, named(event, data), key);
+      return commit(node, { log, type: "event", actor: serverActor, fields: named(event, data), key });
     },
     async notifyUser({ tenant = defaultTenant, userId, event, data, key }) {
       const log = inboxOf(tenant, parse(userIdSchema, userId, "userId"));
-      return commit(node, log, "notification", serverActor, named(event, data), key);
+      return commit(node, { log, type: "notification", actor: serverActor, fields: named(event, data), key });
     },
     async announce({ tenant = defaultTenant, message, by, key }) {
       const log = logId(tenant, announcementsRoom);
-      return commit(
-        node,
-        log,
-        "announcement",
-        by ?? serverActor,
-        { message: parse(jsonSchema, message, "message") },
-        key,
-      );
+      const fields = { message: parse(jsonSchema, message, "message") };
+      return commit(node, { log, type: "announcement", actor: by ?? serverActor, fields, key });
     },
   };
 }
@@ -125,7 +119,7 @@ async function setMembership(
   const told = { kind: "access_changed", tenant, userId: change.userId, roomId } as const;
   const write = async (): Promise<Committed> => {
     const effect = { kind: "membership", ...change } as const;
-    const committed = await commit(node, log, "membership", serverActor, change, key, effect);
+    const committed = await commit(node, { log, type: "membership", actor: serverActor, fields: change, key, effect });
     node.control.act(told);
     return committed;
   };
@@ -156,15 +150,18 @@ function disconnect(node: ParleyNode, tenant: string, userId: string, forGood: b
   return node.control.announce({ kind: "user_disconnected", tenant, userId, forGood, reason: "kicked" });
 }
 
-async function commit(
-  node: ParleyNode,
-  log: LogId,
-  type: string,
-  actor: string,
-  fields: object,
-  key: string | undefined,
-  effect: AppendEffect | null = null,
-): Promise<Committed> {
+interface ServerAppend {
+  readonly log: LogId;
+  readonly type: string;
+  readonly actor: string;
+  /** `data` of the entry. */
+  readonly fields: object;
+  /** Under which it is committed once. */
+  readonly key: string | undefined;
+  readonly effect?: AppendEffect;
+}
+
+async function commit(node: ParleyNode, { log, type, actor, fields, key, effect }: ServerAppend): Promise<Committed> {
   const data = JSON.stringify(fields);
   if (Buffer.byteLength(data) > bounds.entryBytes)
     throw new RefusalError("payload_too_large", `an entry has at most ${bounds.entryBytes} bytes`);
@@ -178,7 +175,7 @@ async function commit(
     v: 1,
     data,
     clientId,
-    effect,
+    effect: effect ?? null,
   });
   return { id: appended.id, seq: appended.seq, repeat: appended.repeat };
 }
