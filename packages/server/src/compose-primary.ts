@@ -16,6 +16,7 @@ import { Crew, type Seat } from "./workers/crew.ts";
 import type { WorkerProcess } from "./workers/worker-process.ts";
 
 type Process = WorkerProcess<ToWorkerMade, FromWorker>;
+type Started = Extract<FromWorker, { type: "ready" | "failed" }>;
 
 // From source this file ends in .ts, in the published package in .js, and the worker's likewise.
 const program = new URL(`./worker${path.extname(import.meta.url)}`, import.meta.url);
@@ -156,19 +157,15 @@ class Primary implements Summary {
       if (!link.offer({ type: "bus", message })) this.#own?.busDropped("unsent");
     });
     this.#known.set(process, known);
-    const { adminSecret, log } = this.#options;
+    const { adminSecret } = this.#options;
     link.send({ type: "start", id, worker: process.number, config: this.#config, adminSecret });
     if (this.#draining) link.send({ type: "service", draining: true });
     return {
       onMessage: (message) => {
         switch (message.type) {
           case "ready":
-            log.info({ worker: process.number + 1, pid: process.pid }, "worker_ready");
-            crew.admit(process);
-            return;
           case "failed":
-            crew.fail(message.problems.length > 0 ? new ConfigError(message.problems) : new Error(message.message));
-            log.error({ worker: process.number + 1, reason: message.message }, "worker_failed");
+            this.#onStarted(process, crew, message);
             return;
           case "store":
             void answerCall(store, message.request).then((answer) => link.send({ type: "store", answer }));
@@ -193,6 +190,18 @@ class Primary implements Summary {
         store.endLease(id).catch(() => {});
       },
     };
+  }
+
+  #onStarted(process: Process, crew: Crew<ToWorkerMade, FromWorker>, message: Started): void {
+    const { log } = this.#options;
+    const worker = process.number + 1;
+    if (message.type === "ready") {
+      log.info({ worker, pid: process.pid }, "worker_ready");
+      crew.admit(process);
+    } else {
+      crew.fail(message.problems.length > 0 ? new ConfigError(message.problems) : new Error(message.message));
+      log.error({ worker, reason: message.message }, "worker_failed");
+    }
   }
 
   /** Null: it did not answer in time. */

@@ -35,6 +35,15 @@ const reservedNames: ReadonlySet<string> = new Set([
 
 const slash = 0x2f;
 const dash = 0x2d;
+/** First character of a Socket.IO packet, as a character code. */
+const packetType = {
+  connect: 0x30,
+  disconnect: 0x31,
+  event: 0x32,
+  ack: 0x33,
+  binaryEvent: 0x35,
+  binaryAck: 0x36,
+} as const;
 const digit0 = 0x30;
 const digit9 = 0x39;
 /** Digits of an acknowledgement id that always fit a safe integer. */
@@ -58,13 +67,13 @@ export function parsePacket(text: string, limits: PacketLimits): Packet | null {
   const id = at === idAt ? null : Number(text.slice(idAt, at));
   const json = text.slice(at);
   switch (kind) {
-    case 0x30:
+    case packetType.connect:
       return id === null ? connectPacket(namespace, json) : null;
-    case 0x31:
+    case packetType.disconnect:
       return id === null && json === "" ? { type: "disconnect", namespace } : null;
-    case 0x32:
+    case packetType.event:
       return eventPacket(namespace, id, parseJson(json));
-    case 0x33:
+    case packetType.ack:
       return ackPacket(namespace, id, parseJson(json));
     default:
       return null;
@@ -144,7 +153,7 @@ export function isBounded(text: string, namespace: string, limits: PacketLimits)
 
 export function isBinaryPacket(text: string): boolean {
   const kind = text.charCodeAt(0);
-  return kind === 0x35 || kind === 0x36;
+  return kind === packetType.binaryEvent || kind === packetType.binaryAck;
 }
 
 /** Begins a binary packet. Null: malformed, or more attachments than allowed. */
