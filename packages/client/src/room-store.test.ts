@@ -37,6 +37,20 @@ test("shows messages in their present state, and who is there", async () => {
   expect(textsOf(room.store.view())).toEqual(["before", "edited", ""]);
 });
 
+test("what is erased while it is shown goes away, and its place stays empty", async () => {
+  await using server = await FakeServer.start();
+  const erased = server.say("r", "erase me");
+  using room = openRoom(server);
+  room.subscribe();
+  await room.views.first(isJoined);
+  server.say("r", "stays");
+  server.append("r", "entry_erased", [{ roomId: "r", seq: 3, entrySeq: erased }]);
+  server.append("r", "entry_erased", [{ roomId: "r", seq: 4 }]);
+  server.say("r", "last");
+  await room.views.first((view) => textsOf(view).includes("last"));
+  expect(textsOf(room.store.view())).toEqual(["stays", "last"]);
+});
+
 test("a message of one's own is among the outgoing ones until it is among the messages, never in both", async () => {
   await using server = await FakeServer.start();
   using room = openRoom(server);
