@@ -117,6 +117,19 @@ async function meet(one: AppNode, two: AppNode, ann: Client, ben: Client): Promi
   }
 }
 
+/** Two nodes, with Ann at the one and Ben at the other. */
+async function startPair(bus: Parameters<typeof startAppNode>[0]) {
+  await using opening = new AsyncDisposableStack();
+  const one = opening.use(await startAppNode(bus));
+  const two = opening.use(await startAppNode(bus));
+  for (const node of [one, two]) await node.call("open");
+  const ann = opening.use(await joinChat(one, "ann"));
+  const ben = opening.use(await joinChat(two, "ben"));
+  await meet(one, two, ann, ben);
+  const opened = opening.move();
+  return { one, two, ann, ben, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+}
+
 /** Everything that Socket.IO does across nodes. */
 async function useAll(one: AppNode, two: AppNode, ann: Client, ben: Client): Promise<void> {
   round += 1;
@@ -147,12 +160,8 @@ describe.each(kinds)("two nodes of an app on Redis ($kind)", ({ kind, start }) =
   test("its own namespace works across them, also after a master was lost", async () => {
     await using redis = await start();
     const url = redis instanceof RedisServer ? [redis.url] : redis.urls;
-    await using one = await startAppNode({ url, mode: kind });
-    await using two = await startAppNode({ url, mode: kind });
-    for (const node of [one, two]) await node.call("open");
-    using ann = await joinChat(one, "ann");
-    using ben = await joinChat(two, "ben");
-    await meet(one, two, ann, ben);
+    await using pair = await startPair({ url, mode: kind });
+    const { one, two, ann, ben } = pair;
     await useAll(one, two, ann, ben);
     for (let time = 0; time < 2; time += 1) {
       await killMaster(redis);
@@ -189,12 +198,8 @@ describe("the adapter", () => {
 
   test("without Redis each node serves its own clients, calls end in time, and nothing ends the process", async () => {
     await using redis = await RedisServer.start();
-    await using one = await startAppNode({ url: [redis.url], mode: "single" });
-    await using two = await startAppNode({ url: [redis.url], mode: "single" });
-    for (const node of [one, two]) await node.call("open");
-    using ann = await joinChat(one, "ann");
-    using ben = await joinChat(two, "ben");
-    await meet(one, two, ann, ben);
+    await using pair = await startPair({ url: [redis.url], mode: "single" });
+    const { one, two, ann, ben } = pair;
     await redis.kill();
     await one.call("emit", { room: "lobby", text: "alone" });
     await eventually("Ann to hear", () => heardBy(ann, "alone").length > 0 || undefined);
@@ -212,12 +217,8 @@ describe("the adapter", () => {
 
   test("what cannot be written down, and forged messages, end no process", async () => {
     await using redis = await RedisServer.start();
-    await using one = await startAppNode({ url: [redis.url], mode: "single" });
-    await using two = await startAppNode({ url: [redis.url], mode: "single" });
-    for (const node of [one, two]) await node.call("open");
-    using ann = await joinChat(one, "ann");
-    using ben = await joinChat(two, "ben");
-    await meet(one, two, ann, ben);
+    await using pair = await startPair({ url: [redis.url], mode: "single" });
+    const { one, two, ann, ben } = pair;
     for (const forged of ["{", '{"uid":"x","nsp":"/chat","type":3}', '{"uid":"x","nsp":"/chat","type":6,"data":{}}'])
       await redis.command("SPUBLISH", "shop:io#/chat#", forged);
     await two.call("spoil");

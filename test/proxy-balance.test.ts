@@ -4,19 +4,24 @@ import { proxyKinds, startProxy } from "./support/proxies.ts";
 import { spawnServer, startServer, tokenFor } from "./support/server.ts";
 import { StockClient, transportOptions } from "./support/stock-client.ts";
 
+/** Six clients over each transport, with six keys; they are let in. */
+async function startClients(url: string, token: string, clients: DisposableStack): Promise<readonly StockClient[]> {
+  const started = Object.values(transportOptions).flatMap((options) =>
+    Array.from({ length: 6 }, (_, index) =>
+      clients.use(new StockClient(url, { ...options, query: { key: `key-${index}` }, auth: { token } })),
+    ),
+  );
+  await Promise.all(started.map((client) => client.welcomed(1)));
+  return started;
+}
+
 describe.each(proxyKinds)("[WIRE-1] behind a real %s", (kind) => {
   test("clients of all transports get in, stay on their node, and are spread over the nodes", async () => {
     await using one = await startServer();
     await using two = await startServer();
     await using proxy = await startProxy(kind, [one.url, two.url]);
     using clients = new DisposableStack();
-    const token = await tokenFor(one, "alice");
-    const started = Object.entries(transportOptions).flatMap(([, options]) =>
-      Array.from({ length: 6 }, (_, index) =>
-        clients.use(new StockClient(proxy.url, { ...options, query: { key: `key-${index}` }, auth: { token } })),
-      ),
-    );
-    await Promise.all(started.map((client) => client.welcomed(1)));
+    const started = await startClients(proxy.url, await tokenFor(one, "alice"), clients);
     await Promise.all(started.slice(-6).map((client) => client.upgraded()));
     // Many requests each: a polling client whose requests went elsewhere would have been refused.
     for (let time = 0; time < 5; time += 1)
@@ -48,13 +53,7 @@ describe.each(proxyKinds)("[WIRE-1] behind a real %s", (kind) => {
     await using two = await spawnServer();
     await using proxy = await startProxy(kind, [one.url, two.url]);
     using clients = new DisposableStack();
-    const token = await tokenFor(one, "alice");
-    const started = Object.entries(transportOptions).flatMap(([, options]) =>
-      Array.from({ length: 6 }, (_, index) =>
-        clients.use(new StockClient(proxy.url, { ...options, query: { key: `key-${index}` }, auth: { token } })),
-      ),
-    );
-    await Promise.all(started.map((client) => client.welcomed(1)));
+    const started = await startClients(proxy.url, await tokenFor(one, "alice"), clients);
     await two.kill();
     await Promise.all(
       started.map((client) => client.until("to be back", () => client.losses === 0 || client.welcomes.length === 2)),
