@@ -124,4 +124,21 @@ describe("what was erased", () => {
       await world.stop();
     },
   );
+
+  test("[FEED-2] is sent to nobody two seconds later, also when no hint told of the erasure", async () => {
+    const town = await Town.open(1);
+    const { world } = town;
+    const live = world.addClient("live");
+    await world.until(comeBack(town, live, "page"));
+    await world.until(town.send());
+    await town.advance(1_000);
+    world.network.faults.lost = 1;
+    await world.until(town.eraseOne());
+    await town.advance(2_000);
+    const late = world.addClient("late");
+    await world.until(comeBack(town, late, 2));
+    await town.advance(1_000);
+    expect(late.transcript.deliveries.map(({ event }) => event)).toEqual(["entry_erased", "entry_erased"]);
+    expect(town.betrayed).toEqual([]);
+  });
 });
