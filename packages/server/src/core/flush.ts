@@ -60,6 +60,11 @@ export class Flusher {
     if (this.#feeds.length > 0) this.#schedule();
   }
 
+  /** Something that is due has yet to be written. */
+  get isBehind(): boolean {
+    return this.#feeds.length > 0 || this.#sessions.length > 0;
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#held.clear();

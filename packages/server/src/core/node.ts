@@ -121,6 +121,7 @@ export class ParleyNode {
       node: id,
       limits: limits.sequencer ?? defaultSequencerLimits,
       events: { onCommitted: (committed, n) => this.#committed(committed, n) },
+      isBehind: () => this.feeds.flusher.isBehind,
     });
     this.sessions = new Sessions({
       clock,

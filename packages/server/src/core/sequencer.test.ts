@@ -22,12 +22,14 @@ function setUp(limits: Partial<SequencerLimits> = {}) {
   const clock = new SimulatedClock();
   const store = new NotedStore({ clock, latencyMs: () => latencyMs });
   const told: Committed[] = [];
+  const node = { isBehind: false };
   const sequencer = new Sequencer({
     store,
     clock,
     node: "node",
     limits: { ...defaultSequencerLimits, ...limits },
     events: { onCommitted: (committed) => told.push(committed) },
+    isBehind: () => node.isBehind,
   });
   let ids = 0;
   const append = (text = "hello", more: Partial<Append> = {}): Promise<Appended> =>
@@ -43,7 +45,7 @@ function setUp(limits: Partial<SequencerLimits> = {}) {
       effect: null,
       ...more,
     });
-  return { clock, store, told, sequencer, append };
+  return { clock, store, told, node, sequencer, append };
 }
 
 /** What became of each, in order: its seq, the code of its refusal, or that it still waits. */
@@ -153,6 +155,63 @@ describe("batches", () => {
     await clock.advance(3 * commitMs);
     await Promise.all([first, second]);
     expect(batchesThen).toEqual([2, 2]);
+  });
+
+  describe("after a large one, while the node is behind with its writes", () => {
+    const gatherMs = 3 * commitMs;
+
+    async function gathering() {
+      const parts = setUp({ gatherMs, gatherAppendsMin: 2 });
+      parts.node.isBehind = true;
+      const outcomes = outcomesOf([parts.append(), parts.append()]);
+      await parts.clock.advance(5);
+      outcomesOf([parts.append()]);
+      await parts.clock.advance(commitMs);
+      expect(outcomes).toEqual([1, 2]);
+      const sizes = () => parts.store.batches.map(({ appends }) => appends.length);
+      return { ...parts, sizes };
+    }
+
+    test("the next one begins a while after it", async () => {
+      const { clock, append, sizes } = await gathering();
+      outcomesOf([append()]);
+      await clock.advance(gatherMs - commitMs - 6);
+      expect(sizes()).toEqual([2]);
+      await clock.advance(latencyMs + 2);
+      expect(sizes()).toEqual([2, 2]);
+    });
+
+    test("the next one begins as soon as all is written", async () => {
+      const { clock, node, sizes } = await gathering();
+      node.isBehind = false;
+      await clock.advance(latencyMs + 2);
+      expect(sizes()).toEqual([2, 1]);
+    });
+
+    test("the next one begins as soon as it is full", async () => {
+      const { clock, append, sizes } = await gathering();
+      outcomesOf(Array.from({ length: defaultSequencerLimits.batchAppendsMax }, () => append()));
+      await clock.advance(latencyMs + 2);
+      expect(sizes()).toEqual([2, defaultSequencerLimits.batchAppendsMax]);
+    });
+
+    test("[LOG-1] one that stops commits what waits", async () => {
+      const { clock, sequencer, store } = await gathering();
+      const stopped = sequencer.stop();
+      await clock.advance(gatherMs + 2 * commitMs);
+      await stopped;
+      expect(store.batches.flatMap(({ appends }) => appends)).toHaveLength(3);
+    });
+
+    test("after small ones, as of a few clients that wait for their answers, nothing is gathered", async () => {
+      const { clock, store, node, append } = setUp({ gatherMs, gatherAppendsMin: 2 });
+      node.isBehind = true;
+      outcomesOf([append()]);
+      await clock.advance(5);
+      outcomesOf([append()]);
+      await clock.advance(2 * commitMs);
+      expect(store.batches).toHaveLength(2);
+    });
   });
 
   test("an append larger than a batch goes alone", async () => {

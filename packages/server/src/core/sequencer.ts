@@ -19,6 +19,10 @@ export interface SequencerLimits {
   readonly queueAppendsMax: number;
   readonly queueBytesMax: number;
   readonly storeRetryMs: number;
+  /** While the node is behind with its writes, the time from one batch to the next, unless it catches up before. */
+  readonly gatherMs: number;
+  /** Appends in the last batch from which the next one gathers. */
+  readonly gatherAppendsMin: number;
 }
 
 export const defaultSequencerLimits: SequencerLimits = {
@@ -27,6 +31,8 @@ export const defaultSequencerLimits: SequencerLimits = {
   queueAppendsMax: 20_000,
   queueBytesMax: 67_108_864,
   storeRetryMs: 300,
+  gatherMs: 10,
+  gatherAppendsMin: 8,
 };
 
 export type Appended = Extract<AppendResult, { ok: true }>;
@@ -49,6 +55,9 @@ const refusals = {
   bad_request: "the store refused this entry's data",
 } as const;
 
+/** Between two looks at whether the node is still behind. */
+const lookMs = 1;
+
 /** A store that is only reopened is back by then, and the sends that wait are better kept than refused. */
 const triesBeforeAway = 3;
 
@@ -61,6 +70,9 @@ function unavailable(): RefusalError {
  * Appends in batches that clock themselves: one batch is in flight, and what arrives meanwhile is the next, which is
  * sent before anyone is told of the one that came back.
  *
+ * Why some gather: what is committed while the node is behind with its writes waits behind them, and each commit costs
+ * more than the appends in it. Where the store shares the node's processor, that is time taken from the writes.
+ *
  * Invariant (LOG-1): `append` resolves only after the store has committed the entry.
  */
 export class Sequencer {
@@ -69,22 +81,34 @@ export class Sequencer {
   readonly #node: string;
   readonly #limits: SequencerLimits;
   readonly #events: SequencerEvents;
+  readonly #isBehind: () => boolean;
   #queue: Waiting[] = [];
   #queuedBytes = 0;
   #n = 0;
   #running = false;
+  #begunAt = 0;
+  #lastAppends = 0;
   #stopped = false;
   /** The store was lost during a commit, and does not come back. */
   #away = false;
   #idle: (() => void)[] = [];
   appendedTotal = 0;
 
-  constructor(parts: { store: Store; clock: Clock; node: string; limits: SequencerLimits; events: SequencerEvents }) {
+  constructor(parts: {
+    store: Store;
+    clock: Clock;
+    node: string;
+    limits: SequencerLimits;
+    events: SequencerEvents;
+    /** Whether the node has more to write than it wrote in the last turn of the event loop. */
+    isBehind: () => boolean;
+  }) {
     this.#store = parts.store;
     this.#clock = parts.clock;
     this.#node = parts.node;
     this.#limits = parts.limits;
     this.#events = parts.events;
+    this.#isBehind = parts.isBehind;
   }
 
   /** The last batch that this node committed. */
@@ -132,6 +156,13 @@ export class Sequencer {
     let committing = this.#commitNext();
     while (committing !== null) {
       const settle = await committing;
+      // Why asked before all are told of it: what that gives to write is no sign of being behind.
+      if (this.#lastAppends >= this.#limits.gatherAppendsMin && this.#isBehind()) {
+        settle();
+        await this.#gather();
+        committing = this.#commitNext();
+        continue;
+      }
       committing = this.#commitNext();
       // Why after a turn: the store has the next batch by then, and works while all are told of this one.
       if (committing !== null) await new Promise<void>((resolve) => this.#clock.immediate(resolve));
@@ -140,6 +171,14 @@ export class Sequencer {
     }
     this.#running = false;
     for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Ends `gatherMs` after the last batch began, or sooner: when all is written, or another batch is full. */
+  async #gather(): Promise<void> {
+    const { gatherMs, batchAppendsMax } = this.#limits;
+    const until = this.#begunAt + gatherMs;
+    while (this.#isBehind() && this.#queue.length < batchAppendsMax && this.#clock.monotonic() < until)
+      await new Promise<void>((resolve) => this.#clock.after(lookMs, resolve));
   }
 
   #commitNext(): Promise<() => void> | null {
@@ -164,6 +203,8 @@ export class Sequencer {
 
   /** Gives what tells everyone of the outcome; it must be called before that of the next batch. */
   async #commit(batch: readonly Waiting[]): Promise<() => void> {
+    this.#begunAt = this.#clock.monotonic();
+    this.#lastAppends = batch.length;
     const appends = batch.map(({ append }) => append);
     const request = { node: this.#node, n: this.#n + 1, appends };
     let results: readonly AppendResult[];
