@@ -1,20 +1,17 @@
 import { pino } from "pino";
 import { z } from "zod";
 import type { Config } from "./config.ts";
+import { LogOutput } from "./log-output.ts";
 
 /** Fields first, then a constant event name: `log.info({connection: id}, "connection_closed")`. Never a body or a token. */
 export type Log = pino.Logger;
 
-/** Lines that wait for a reader of stdout that is slow; beyond, lines are dropped. */
-const waitingBytesMax = 8_388_608;
-
-/** Lines that come within this time of the first are written together. */
-const gatherMs = 20;
-const gatheredLengthMax = 65_536;
+// Why one for all logs of the process: its lines stay in order, and the process has one listener to its exit.
+const stdout = new LogOutput(1);
 
 /** Writes to stdout, or to `write`, a line at a time. */
 export function createLog(settings: Config["log"], write?: (line: string) => void): Log {
-  const output = write === undefined ? gatheredOutput() : { write };
+  const output = write === undefined ? stdout : { write };
   const options: pino.LoggerOptions = {
     level: settings.level,
     messageKey: "event",
@@ -27,31 +24,6 @@ export function createLog(settings: Config["log"], write?: (line: string) => voi
     options,
     settings.format === "json" ? output : { write: (line: string) => output.write(formatLine(line)) },
   );
-}
-
-/**
- * To stdout, in the background, so that a storm of connections does not wait for its log; an exit waits for what is left.
- * Why gathered: each write goes through another thread, which was a tenth of what a connection cost.
- */
-function gatheredOutput(): { write(line: string): void } {
-  const stdout = pino.destination({ dest: 1, sync: false, maxLength: waitingBytesMax });
-  let gathered = "";
-  const writeAll = (): void => {
-    const text = gathered;
-    gathered = "";
-    if (text !== "") stdout.write(text);
-  };
-  process.once("exit", () => {
-    writeAll();
-    stdout.flushSync();
-  });
-  return {
-    write(line) {
-      if (gathered === "") setTimeout(writeAll, gatherMs);
-      gathered += line;
-      if (gathered.length >= gatheredLengthMax) writeAll();
-    },
-  };
 }
 
 /** For parts that log by one function: each event with its fields, as `info`. */
