@@ -8,7 +8,7 @@ const waitingLengthMax = 8_388_608;
 /** A pipe that is full is tried again after this time; at the process's end so often, and no more. */
 const fullPauseMs = 20;
 const fullPausesMax = 50;
-const nothing = Buffer.alloc(0);
+const nothing: Buffer = Buffer.alloc(0);
 
 /**
  * Lines to a file descriptor, in the background, so that a storm of connections does not wait for its log; an exit waits
