@@ -143,6 +143,37 @@ describe("upgrade", () => {
   });
 });
 
+describe("a session that ends while its client moves to the WebSocket", () => {
+  // Why: a stock client that loses the WebSocket then stops polling all the same, and hears nothing for 45 s.
+  async function endWhileMoving(server: EchoServer) {
+    const polling = await RawPolling.start(server.port);
+    await polling.join();
+    const socket = await openProbe(server, polling);
+    socket.send("2probe");
+    expect(await socket.text()).toBe("3probe");
+    expect((await polling.get()).body).toBe("6");
+    for (const client of server.main.clients) client.connection.close("overloaded");
+    for (let round = 0; round < 3; round += 1) expect((await polling.get()).status).toBe(400);
+    expect(socket.socket.closed).toBe(false);
+    return socket;
+  }
+
+  test("[WIRE-1] leaves it that until it has moved", async () => {
+    await using server = await startEchoServer();
+    await using socket = await endWhileMoving(server);
+    socket.send("5");
+    await socket.closed;
+  });
+
+  test("[IN-1] waits for it no longer than an upgrade may take", async () => {
+    const clock = new SimulatedTimers();
+    await using server = await startEchoServer({ clock });
+    await using socket = await endWhileMoving(server);
+    await clock.advance(12_000);
+    await socket.closed;
+  });
+});
+
 describe("origins", () => {
   const evil = { origin: "https://evil.example" };
   const good = { origin: "https://good.example" };

@@ -258,7 +258,7 @@ export class Engine<Scope> {
     const { transport: polling } = connection;
     let probe: UpgradeProbe | null = null;
     // Why before the handshake: two of them at once must not both get through.
-    if (!(polling instanceof PollingTransport) || !polling.probe(() => probe?.cancel())) {
+    if (!(polling instanceof PollingTransport) || !polling.probe(() => probe?.connectionEnded())) {
       refuse(wire, 400, engineErrors.badRequest);
       return;
     }

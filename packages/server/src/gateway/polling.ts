@@ -40,8 +40,8 @@ export class PollingTransport implements Transport {
   #flushQueued = false;
   /** The client itself said that it closes. */
   #closedByClient = false;
-  /** While an upgrade is tried: ends the try. GETs are answered at once then, so that the client can stop polling. */
-  #cancelProbe: (() => void) | null = null;
+  /** While an upgrade is tried: told when the connection ends. GETs are answered at once then, so that the client can stop polling. */
+  #onEnded: (() => void) | null = null;
   #releasing = false;
 
   constructor(sid: string, shared: PollingShared) {
@@ -76,7 +76,7 @@ export class PollingTransport implements Transport {
   end(how: Ending): void {
     if (this.#owner === null) return;
     this.#owner = null;
-    this.#cancelProbe?.();
+    this.#onEnded?.();
     this.#post?.destroy();
     if (this.#closedByClient) this.#answer([noopFrame]);
     else if (this.#unfetched.length === 0) this.#answer([closeFrame]);
@@ -95,9 +95,9 @@ export class PollingTransport implements Transport {
   }
 
   /** Begins to try an upgrade. False: one is being tried. */
-  probe(cancel: () => void): boolean {
-    if (this.#owner === null || this.#cancelProbe !== null) return false;
-    this.#cancelProbe = cancel;
+  probe(onEnded: () => void): boolean {
+    if (this.#owner === null || this.#onEnded !== null) return false;
+    this.#onEnded = onEnded;
     return true;
   }
 
@@ -109,14 +109,14 @@ export class PollingTransport implements Transport {
 
   /** The upgrade came to nothing. */
   probeEnded(): void {
-    this.#cancelProbe = null;
+    this.#onEnded = null;
     this.#releasing = false;
   }
 
   /** Gives way to another transport, which sends what this returns before anything else. */
   retire(): readonly Buffer[] {
     this.#owner = null;
-    this.#cancelProbe = null;
+    this.#onEnded = null;
     this.#post?.destroy();
     this.#answer([noopFrame]);
     return this.#takeUnfetched();
@@ -201,7 +201,7 @@ export class PollingTransport implements Transport {
   }
 
   #leavePoll(): void {
-    this.#cancelProbe?.();
+    this.#onEnded?.();
     this.#post?.destroy();
     this.#answer([closeFrame]);
   }

@@ -19,6 +19,9 @@ export class UpgradeProbe implements TransportOwner, WheelItem {
   readonly #polling: PollingTransport;
   readonly #socket: EngineWebSocket;
   readonly #wheel: TimerWheel;
+  /** The client was told that the WebSocket works: it is about to move. */
+  #isAnswered = false;
+  #isConnectionOver = false;
 
   constructor(connection: EngineConnection, polling: PollingTransport, socket: EngineWebSocket, timeoutTicks: number) {
     this.#connection = connection;
@@ -30,9 +33,10 @@ export class UpgradeProbe implements TransportOwner, WheelItem {
 
   onText(type: number, body: string): void {
     if (type === packetType.ping && body === "probe") {
+      this.#isAnswered = true;
       this.#socket.write(probedFrames);
       this.#polling.release();
-    } else if (type === packetType.upgrade) {
+    } else if (type === packetType.upgrade && !this.#isConnectionOver) {
       this.#wheel.remove(this);
       this.#socket.owner = this.#connection;
       this.#connection.moveTo(this.#socket, this.#polling.retire());
@@ -58,7 +62,16 @@ export class UpgradeProbe implements TransportOwner, WheelItem {
 
   onStalled(): void {}
 
-  /** The connection has ended, or the client did not do its part. */
+  /**
+   * Why not ended at once when the client is about to move: a stock client that loses the WebSocket then stops polling
+   * all the same, and is mute until its own heartbeat gives up, 45 s later. Once it has moved it notices.
+   */
+  connectionEnded(): void {
+    this.#isConnectionOver = true;
+    if (!this.#isAnswered) this.cancel();
+  }
+
+  /** The client did not do its part. */
   cancel(): void {
     this.#wheel.remove(this);
     this.#polling.probeEnded();
