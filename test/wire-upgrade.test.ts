@@ -162,7 +162,7 @@ describe("a session that ends while its client moves to the WebSocket", () => {
     await using server = await startEchoServer();
     await using socket = await endWhileMoving(server);
     socket.send("5");
-    await socket.closed;
+    expect(await socket.closed).toBe(1000);
   });
 
   test("[IN-1] waits for it no longer than an upgrade may take", async () => {
@@ -170,7 +170,7 @@ describe("a session that ends while its client moves to the WebSocket", () => {
     await using server = await startEchoServer({ clock });
     await using socket = await endWhileMoving(server);
     await clock.advance(12_000);
-    await socket.closed;
+    expect(await socket.closed).toBe(1000);
   });
 });
 
