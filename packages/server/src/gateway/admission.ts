@@ -41,14 +41,7 @@ export async function authenticated(
   node: ParleyNode,
   request: ConnectRequest,
 ): Promise<User> {
-  const { handshake, namespace, auth } = request;
-  const { url, headers, secure, at } = handshake;
-  const result = await authenticate({
-    get address() {
-      return handshake.address;
-    },
-    ...{ url, headers, secure, at, namespace, auth },
-  });
+  const result = await authenticate(request);
   if (!result.ok) throw new RefusalError(result.code, result.message);
   await refuseRevoked(node, result.user);
   return result.user;

@@ -57,8 +57,13 @@ export interface AuthenticatorOptions {
   readonly onFailure?: (error: unknown) => void;
 }
 
+/** What a client presents, as it lies at hand. */
+export interface Presented extends Pick<ClientHandshake, "namespace" | "auth"> {
+  readonly handshake: Handshake;
+}
+
 /** Who a client is, by what it presents. Never rejects. */
-export type Authenticator = (handshake: ClientHandshake) => Promise<AuthenticationResult>;
+export type Authenticator = (presented: Presented) => Promise<AuthenticationResult>;
 
 const userSchema = z.object({
   id: userIdSchema,
@@ -74,20 +79,30 @@ const userSchema = z.object({
  */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
   const { verifier, adminSessions, authenticate } = options;
-  return async (handshake) => {
-    const token = tokenOf(handshake);
-    if (handshake.namespace === "/admin") {
+  return async (presented) => {
+    const token = tokenOf(presented);
+    if (presented.namespace === "/admin") {
       const administrator = await adminSessions?.verify(token);
       if (administrator !== undefined) return administrator;
     }
-    return authenticate === undefined ? verifier.verify(token) : askApp(options, authenticate, handshake);
+    return authenticate === undefined ? verifier.verify(token) : askApp(options, authenticate, toldApp(presented));
   };
 }
 
 // Why the header, too: clients in other languages set headers more easily than `auth`. Browsers cannot set it here.
-function tokenOf({ auth, headers }: ClientHandshake): unknown {
+function tokenOf({ auth, handshake }: Presented): unknown {
   if (Object.hasOwn(auth, "token")) return auth["token"];
-  return /^bearer +(.+)$/i.exec(headers.authorization ?? "")?.[1];
+  return /^bearer +(.+)$/i.exec(handshake.headers.authorization ?? "")?.[1];
+}
+
+function toldApp({ handshake, namespace, auth }: Presented): ClientHandshake {
+  const { url, headers, secure, at } = handshake;
+  return {
+    get address() {
+      return handshake.address;
+    },
+    ...{ url, headers, secure, at, namespace, auth },
+  };
 }
 
 async function askApp(

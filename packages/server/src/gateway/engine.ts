@@ -229,10 +229,10 @@ export class Engine<Scope> {
     else this.#door.open(request, wire, head, (socket) => this.#welcomeWebSocket(request, wire, socket, scope));
   }
 
-  #welcomeWebSocket(request: IncomingMessage, wire: Duplex, socket: EngineWebSocket, scope: Scope): void {
+  #welcomeWebSocket(request: IncomingMessage, wire: Duplex, socket: EngineWebSocket, scope: Scope): readonly Buffer[] {
     const sid = this.#newSid();
     socket.adopt(this.#welcome(sid, request, socket, scope), wire);
-    socket.write([textFrame(openPacket(sid, [], this.#options.settings))]);
+    return [textFrame(openPacket(sid, [], this.#options.settings))];
   }
 
   #welcome(sid: string, request: IncomingMessage, transport: Transport, scope: Scope): EngineConnection {
@@ -265,6 +265,7 @@ export class Engine<Scope> {
     this.#door.open(request, wire, head, (socket) => {
       probe = new UpgradeProbe(connection, polling, socket, this.#upgradeTicks);
       socket.adopt(probe, wire);
+      return [];
     });
     // Nobody came through the door: it has answered with an error.
     if (probe === null) polling.probeEnded();

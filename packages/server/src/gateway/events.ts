@@ -328,7 +328,7 @@ async function refreshToken(
   token: string,
 ): Promise<Acknowledgement> {
   const handshake = { address: "", url: "", headers: {}, secure: false, at: node.clock.now() };
-  const result = await authenticate({ ...handshake, namespace: "/", auth: { token } });
+  const result = await authenticate({ handshake, namespace: "/", auth: { token } });
   if (!result.ok) throw new RefusalError(result.code, result.message);
   await refuseRevoked(node, result.user);
   const { user } = result;

@@ -52,18 +52,29 @@ export function parseQuery(url: string): EngineQuery | EngineError {
   return { transport, sid: query.get("sid") ?? "" };
 }
 
-export function handshakeOf(request: IncomingMessage, at: Millis): Handshake {
-  const { socket, url = "", headers } = request;
-  return {
-    // Why only when it is asked for: the system is asked then, and the answer kept with the socket for as long as it lives.
-    get address() {
-      return socket.remoteAddress ?? "";
-    },
-    url,
-    headers,
-    secure: isEncrypted(socket),
-    at,
-  };
+export function handshakeOf({ socket, url = "", headers }: IncomingMessage, at: Millis): Handshake {
+  return new RequestHandshake(socket, url, headers, at);
+}
+
+class RequestHandshake implements Handshake {
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+  readonly secure: boolean;
+  readonly at: Millis;
+  readonly #socket: Socket;
+
+  constructor(socket: Socket, url: string, headers: IncomingHttpHeaders, at: Millis) {
+    this.url = url;
+    this.headers = headers;
+    this.secure = isEncrypted(socket);
+    this.at = at;
+    this.#socket = socket;
+  }
+
+  // Why only when it is asked for: the system is asked then, and the answer kept with the socket for as long as it lives.
+  get address(): string {
+    return this.#socket.remoteAddress ?? "";
+  }
 }
 
 function isEncrypted(socket: Socket): boolean {
