@@ -7,7 +7,8 @@ import { openSqliteStore } from "../../packages/server/src/store/sqlite.ts";
 const [folder = "", batches = "0"] = process.argv.slice(2);
 const node = `node-${process.pid}`;
 
-const store = await openSqliteStore({ folder, clock: systemClock });
+// Batches of both kinds: those whose messages are kept as they arrive, and those that are written where they stay.
+const store = await openSqliteStore({ folder, clock: systemClock, arrivalLogsMin: 3 });
 console.log("open");
 for (let n = 1; Number(batches) === 0 || n <= Number(batches); n++) {
   const appends = Array.from({ length: 1 + (n % 20) }, (_, index) => ({

@@ -5,94 +5,112 @@ import { type LogId, type Millis, roomOf, type Seq, tenantOf } from "../core/log
 import { batchKey, isErasable, isStorable, isStorableData } from "./append-check.ts";
 import { bodyDigest, type ClientIds, clientIdKey } from "./client-ids.ts";
 import { integerOf, integerOrNull, readLogId, textOf } from "./rows.ts";
+import type { Arrivals } from "./sqlite-arrivals.ts";
 import type { LogRow, Logs } from "./sqlite-logs.ts";
+import { type BatchResults, type ShortResult, shortResults } from "./sqlite-results.ts";
 import type { Append, AppendBatch, AppendEffect, AppendResult, JournalHead } from "./store.ts";
 
 type Refusal = Extract<AppendResult, { ok: false }>["code"];
 
 const journalHeads = z.array(z.tuple([z.string(), z.string(), z.int()]));
-const refusalCodes = z.enum(["conflict", "not_found", "forbidden", "bad_request"]);
-/** A new entry's `seq`; a repeat's `seq`, id, time and epoch; or the code of a refusal. */
-const journalResults = z.array(z.union([z.int(), z.tuple([z.int(), z.string(), z.int(), z.string()]), refusalCodes]));
+
+/** Logs in a batch, and fewer than four appends for each, from which its messages are kept in the order of their arrival. */
+export const arrivalLogsMin = 16;
+const appendsPerLogMax = 4;
+/** Larger messages take a good part of a page for themselves. */
+const arrivalLengthMax = 1_024;
+
+/** A log that a batch appends to. */
+interface Grown {
+  readonly row: LogRow;
+  /** Its entries are written where they stay. */
+  isDirect: boolean;
+  entries: number;
+}
 
 /** The transaction of one append batch, all but its begin and end. */
 export class Appends {
   readonly #logs: Logs;
+  readonly #arrivals: Arrivals;
+  readonly #logsMin: number;
   readonly #clientIds: ClientIds;
   readonly #statements: ReturnType<typeof prepare>;
 
-  constructor(database: DatabaseSync, logs: Logs, clientIds: ClientIds) {
+  constructor(database: DatabaseSync, logs: Logs, arrivals: Arrivals, clientIds: ClientIds, logsMin: number) {
     this.#logs = logs;
+    this.#arrivals = arrivals;
+    this.#logsMin = logsMin;
     this.#clientIds = clientIds;
     this.#statements = prepare(database);
   }
 
   /** Results of a batch that was committed before. Errors: throws when another batch has its number. */
-  committed(batch: AppendBatch): readonly AppendResult[] | undefined {
+  committed(batch: AppendBatch): BatchResults | undefined {
     const row = this.#statements.findBatch.get(batch.node, batch.n);
     if (row === undefined) return undefined;
     if (textOf(row["batch_key"]) !== batchKey(batch)) {
       throw new Error(`node ${batch.node} gives number ${batch.n} to a second batch`);
     }
     const epochs = new Map(readHeads(textOf(row["heads"])).map(({ log, epoch }) => [log, epoch]));
-    const results = journalResults.parse(JSON.parse(textOf(row["results"])));
-    return batch.appends.map(({ log, id, at }, index): AppendResult => {
-      const result = results[index] ?? "bad_request";
-      if (typeof result === "string") return { ok: false, code: result };
-      if (typeof result === "number") {
-        return { ok: true, seq: result, id, at, epoch: epochs.get(log) ?? "", repeat: false };
-      }
-      const [seq, firstId, firstAt, epoch] = result;
-      return { ok: true, seq, id: firstId, at: firstAt, epoch, repeat: true };
-    });
+    const results = shortResults.parse(JSON.parse(textOf(row["results"])));
+    return { results, epochs: batch.appends.map(({ log }) => epochs.get(log) ?? "") };
   }
 
   /** Appends a batch; within a transaction. `now`: the journal row's time. */
-  append(batch: AppendBatch, now: Millis): readonly AppendResult[] {
-    const logs = new Map<LogId, LogRow>();
-    const grown = new Map<LogId, number>();
-    const results = batch.appends.map((append): AppendResult => {
-      if (!isStorable(append)) return { ok: false, code: "bad_request" };
-      const log = logs.get(append.log) ?? this.#logs.open(append.log);
-      logs.set(append.log, log);
-      const result = this.#appendOne(log, append);
-      if (result.ok && !result.repeat) grown.set(append.log, (grown.get(append.log) ?? 0) + 1);
-      return result;
-    });
+  append(batch: AppendBatch, now: Millis): BatchResults {
+    const logs = new Map<LogId, Grown>();
+    const isDirect = !this.#isSpread(batch);
+    const results = batch.appends.map((append) => this.#appendTo(logs, append, isDirect));
     const heads: (readonly [LogId, string, Seq])[] = [];
-    for (const [name, entries] of grown) {
-      const log = logs.get(name);
-      if (log === undefined) continue;
-      this.#logs.retain(log);
-      // Why twice: a log whose retention was lowered comes down to it, a little with each append.
-      this.#logs.purge(log, 2 * entries);
-      this.#logs.save(log);
-      heads.push([name, log.epoch, log.head]);
+    for (const [name, { row, isDirect: isWritten, entries }] of logs) {
+      if (entries === 0) continue;
+      if (isWritten) this.#logs.saveGrown(row, entries);
+      heads.push([name, row.epoch, row.head]);
     }
+    this.#arrivals.write();
     const { insertBatch } = this.#statements;
-    const outcome = JSON.stringify(results.map(journalResult));
-    insertBatch.run(batch.node, batch.n, now, JSON.stringify(heads), batchKey(batch), outcome);
+    insertBatch.run(batch.node, batch.n, now, JSON.stringify(heads), batchKey(batch), JSON.stringify(results));
     this.#clientIds.write();
-    return results;
+    return { results, epochs: batch.appends.map(({ log }) => logs.get(log)?.row.epoch ?? "") };
   }
 
-  #appendOne(log: LogRow, append: Append): AppendResult {
+  #isSpread({ appends }: AppendBatch): boolean {
+    if (appends.length < this.#logsMin) return false;
+    const logs = new Set(appends.map(({ log }) => log)).size;
+    return logs >= this.#logsMin && appends.length < logs * appendsPerLogMax;
+  }
+
+  #appendTo(logs: Map<LogId, Grown>, append: Append, isDirect: boolean): ShortResult {
+    if (!isStorable(append)) return "bad_request";
+    const known = logs.get(append.log);
+    const grown = known ?? { row: this.#logs.openKept(append.log), isDirect: false, entries: 0 };
+    if (known === undefined) logs.set(append.log, grown);
+    if (!grown.isDirect && (isDirect || grown.row.retainEntriesMax > 0 || !mayWait(append))) {
+      grown.isDirect = true;
+      this.#arrivals.moveAll(grown.row.number);
+    }
+    const result = this.#appendOne(grown, append);
+    if (typeof result === "number") grown.entries += 1;
+    return result;
+  }
+
+  #appendOne({ row: log, isDirect }: Grown, append: Append): ShortResult {
     const { id, type, actor, at, v, data, clientId, effect } = append;
     const key = clientId === null ? null : clientIdKey(log.number, actor, clientId);
     const body = key === null ? "" : bodyDigest(type, data);
     const known = key === null ? undefined : this.#clientIds.find(key);
     if (known !== undefined) {
-      if (known.body !== body) return { ok: false, code: "conflict" };
-      return { ok: true, seq: known.seq, id: known.id, at: known.at, epoch: log.epoch, repeat: true };
+      return known.body === body ? [known.seq, known.id, known.at, log.epoch] : "conflict";
     }
     const seq = log.head + 1;
     const refusal = effect === null ? null : this.#apply(effect, log, append, seq);
-    if (refusal !== null) return { ok: false, code: refusal };
-    if (type === "message") this.#statements.insertMessage.run(log.number, seq, id, actor, at, v, clientId, data);
+    if (refusal !== null) return refusal;
+    if (!isDirect) this.#arrivals.add([log.number, seq, id, actor, at, v, clientId, data]);
+    else if (type === "message") this.#statements.insertMessage.run(log.number, seq, id, actor, at, v, clientId, data);
     else this.#statements.insertOther.run(log.number, seq, id, type, actor, at, v, clientId, data);
     if (key !== null) this.#clientIds.add(key, { seq, id, at, body });
     log.head = seq;
-    return { ok: true, seq, id, at, epoch: log.epoch, repeat: false };
+    return seq;
   }
 
   /** Does what the entry says, or gives why not; then nothing was changed. */
@@ -128,6 +146,7 @@ export class Appends {
       if (!isStorableData(data)) return "bad_request";
       this.#statements.change.run(data, effect.kind === "edit" ? seq : null, log.number, target);
     }
+    this.#arrivals.strip(log.number, target);
     // Why: the text of a superseded edit would outlive the deletion of its message.
     if (editedBy !== null) this.#empty(log, editedBy);
     return null;
@@ -145,14 +164,14 @@ export class Appends {
   }
 }
 
+/** A message of which nothing is known but that it was sent. */
+function mayWait({ type, effect, data }: Append): boolean {
+  return type === "message" && effect === null && data.length <= arrivalLengthMax;
+}
+
 /** The heads of a journal row, from its column. */
 export function readHeads(text: string): JournalHead[] {
   return journalHeads.parse(JSON.parse(text)).map(([log, epoch, head]) => ({ log: readLogId(log), epoch, head }));
-}
-
-function journalResult(result: AppendResult): z.infer<typeof journalResults>[number] {
-  if (!result.ok) return result.code;
-  return result.repeat ? [result.seq, result.id, result.at, result.epoch] : result.seq;
 }
 
 function prepare(database: DatabaseSync) {

@@ -2,6 +2,7 @@ import type { Millis } from "../core/log.ts";
 import type { Failure } from "./call-failure.ts";
 import type { Store } from "./store.ts";
 import type { Synchronous } from "./sqlite-file.ts";
+import type { BatchResults } from "./sqlite-results.ts";
 
 /**
  * What passes between the store and its worker thread: one request for each call of the port, answered in order.
@@ -17,7 +18,7 @@ type Timed = "append" | "prune" | "putSessions" | "claimSessions" | "renewLease"
 export type Arguments<M extends Method> = M extends Timed
   ? [...Parameters<Store[M]>, now: Millis]
   : Parameters<Store[M]>;
-export type Result<M extends Method> = Awaited<ReturnType<Store[M]>>;
+export type Result<M extends Method> = M extends "append" ? BatchResults : Awaited<ReturnType<Store[M]>>;
 
 /** The port, without the promises. */
 export type Handlers = { readonly [M in Method]: (...values: Arguments<M>) => Result<M> };
@@ -31,6 +32,8 @@ export interface WorkerOptions {
   readonly synchronous: Synchronous;
   /** Whether a missing file is created, or an error. */
   readonly create: boolean;
+  /** See `sqlite-appends.ts`. */
+  readonly arrivalLogsMin: number;
 }
 
 /** Requests that were made meanwhile, or the wish to end after all requests before it. */

@@ -2,17 +2,18 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { LogId, LogState, Millis, Seq } from "../core/log.ts";
 import { checkBound } from "./append-check.ts";
 import { ClientIds } from "./client-ids.ts";
-import { Appends } from "./sqlite-appends.ts";
+import { Appends, arrivalLogsMin } from "./sqlite-appends.ts";
+import { Arrivals } from "./sqlite-arrivals.ts";
 import type { Handlers } from "./sqlite-calls.ts";
 import { Directory } from "./sqlite-directory.ts";
 import { errorCodeOf, generationOf, sqliteCodes, type Synchronous } from "./sqlite-file.ts";
 import { Journal } from "./sqlite-journal.ts";
-import { Logs, stateOf } from "./sqlite-logs.ts";
+import { type LogRow, Logs, stateOf } from "./sqlite-logs.ts";
 import { Pages } from "./sqlite-pages.ts";
+import type { BatchResults } from "./sqlite-results.ts";
 import { StoredSessions } from "./sqlite-sessions.ts";
 import type {
   AppendBatch,
-  AppendResult,
   EntryPage,
   InboxPosition,
   InboxState,
@@ -42,6 +43,7 @@ export class SqliteDatabase implements Handlers {
   readonly #synchronous: Synchronous;
   readonly #beginRead: StatementSync;
   readonly #endRead: StatementSync;
+  readonly #arrivals: Arrivals;
   readonly #logs: Logs;
   readonly #pages: Pages;
   readonly #appends: Appends;
@@ -50,22 +52,23 @@ export class SqliteDatabase implements Handlers {
   readonly #directory: Directory;
   readonly #sessions: StoredSessions;
 
-  /** `synchronous`: as the file was opened. */
-  constructor(database: DatabaseSync, synchronous: Synchronous) {
+  /** `synchronous`: as the file was opened. `logsMin`: how many logs a batch has whose messages are kept as they arrive. */
+  constructor(database: DatabaseSync, synchronous: Synchronous, logsMin = arrivalLogsMin) {
     this.#database = database;
     this.#synchronous = synchronous;
     this.#beginRead = database.prepare("BEGIN");
     this.#endRead = database.prepare("COMMIT");
-    this.#logs = new Logs(database, generationOf(database));
-    this.#pages = new Pages(database);
+    this.#arrivals = new Arrivals(database);
+    this.#logs = new Logs(database, this.#arrivals, generationOf(database));
+    this.#pages = new Pages(database, this.#arrivals);
     this.#clientIds = new ClientIds(database);
-    this.#appends = new Appends(database, this.#logs, this.#clientIds);
+    this.#appends = new Appends(database, this.#logs, this.#arrivals, this.#clientIds, logsMin);
     this.#journal = new Journal(database);
     this.#directory = new Directory(database);
     this.#sessions = new StoredSessions(database);
   }
 
-  append(batch: AppendBatch, now: Millis): readonly AppendResult[] {
+  append(batch: AppendBatch, now: Millis): BatchResults {
     checkBound("appends", batch.appends.length, 1_000, 1);
     const committed = this.#appends.committed(batch);
     if (committed !== undefined) return committed;
@@ -104,6 +107,7 @@ export class SqliteDatabase implements Handlers {
     this.#transaction(() => {
       const row = this.#logs.find(log);
       if (row === undefined) return;
+      this.#settle(row);
       this.#logs.raiseFloor(row, floor);
       this.#logs.save(row);
     });
@@ -125,6 +129,7 @@ export class SqliteDatabase implements Handlers {
   putRoom(room: Room): void {
     this.#transaction(() => {
       const log = this.#logs.open(room.log);
+      this.#settle(log);
       log.retainEntriesMax = room.retainEntriesMax;
       this.#logs.retain(log);
       this.#logs.save(log);
@@ -144,7 +149,10 @@ export class SqliteDatabase implements Handlers {
   deleteRoom(log: LogId): boolean {
     return this.#transaction(() => {
       const row = this.#logs.find(log);
-      if (row !== undefined) this.#logs.delete(row);
+      if (row !== undefined) {
+        this.#settle(row);
+        this.#logs.delete(row);
+      }
       return this.#directory.deleteRoom(log) || row !== undefined;
     });
   }
@@ -233,6 +241,12 @@ export class SqliteDatabase implements Handlers {
     if (this.#database.isTransaction) this.#endRead.run();
   }
 
+  /** All that the log has stands in its own tables. */
+  #settle({ number }: LogRow): void {
+    this.#arrivals.moveAll(number);
+    this.#arrivals.strip(number);
+  }
+
   #state(log: LogId): LogState | undefined {
     const row = this.#logs.find(log);
     return row && stateOf(row);
@@ -258,7 +272,12 @@ export class SqliteDatabase implements Handlers {
     try {
       const value = work();
       this.#commit();
+      this.#arrivals.commit();
       return value;
+    } catch (error) {
+      this.#arrivals.rollback();
+      this.#logs.forget();
+      throw error;
     } finally {
       if (this.#database.isTransaction) this.#database.exec("ROLLBACK");
     }

@@ -1,5 +1,6 @@
-import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Entry, Seq } from "../core/log.ts";
+import type { Arrivals } from "./sqlite-arrivals.ts";
 import type { LogRow } from "./sqlite-logs.ts";
 import { readEntry } from "./rows.ts";
 import type { MessageRange } from "./store.ts";
@@ -24,11 +25,13 @@ export function pageStatements(where = "") {
 
 /** Reads pages of a log. Every read takes at most `limit` + 1 rows, by primary keys. */
 export class Pages {
+  readonly #arrivals: Arrivals;
   readonly #entriesAfter: StatementSync;
   readonly #messagesAfter: StatementSync;
   readonly #messagesBefore: StatementSync;
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, arrivals: Arrivals) {
+    this.#arrivals = arrivals;
     const sql = pageStatements();
     this.#entriesAfter = database.prepare(sql.entriesAfter);
     this.#messagesAfter = database.prepare(sql.messagesAfter);
@@ -37,7 +40,7 @@ export class Pages {
 
   entriesAfter(log: LogRow, after: Seq, limit: number, bytesMax: number): readonly Entry[] {
     const from = Math.max(after, log.floor - 1);
-    return readPage(this.#entriesAfter, [log.number, from, limit], limit, bytesMax).entries;
+    return takePage(this.#after(this.#entriesAfter, log.number, from, limit), limit, bytesMax).entries;
   }
 
   /** Oldest first, as the port says. */
@@ -47,34 +50,41 @@ export class Pages {
   ): { messages: readonly Entry[]; more: boolean } {
     if (after !== undefined) {
       const from = Math.max(after, log.floor - 1);
-      const { entries, more } = readPage(this.#messagesAfter, [log.number, from, limit + 1], limit, bytesMax);
+      const { entries, more } = takePage(
+        this.#after(this.#messagesAfter, log.number, from, limit + 1),
+        limit,
+        bytesMax,
+      );
       return { messages: entries, more };
     }
     const until = Math.min(before ?? Infinity, log.head + 1);
-    const { entries, more } = readPage(
-      this.#messagesBefore,
-      [log.number, log.floor, until, limit + 1],
-      limit,
-      bytesMax,
-    );
+    const { entries, more } = takePage(this.#before(log, until, limit + 1), limit, bytesMax);
     return { messages: entries.toReversed(), more };
+  }
+
+  *#after(statement: StatementSync, log: number, after: Seq, limit: number): Generator<Entry> {
+    for (const row of statement.iterate(log, after, limit)) yield readEntry(row);
+    yield* this.#arrivals.after(log, after);
+  }
+
+  *#before({ number, floor }: LogRow, before: Seq, limit: number): Generator<Entry> {
+    yield* this.#arrivals.before(number, before);
+    for (const row of this.#messagesBefore.iterate(number, floor, before, limit)) yield readEntry(row);
   }
 }
 
-/** Takes rows until the page is full, in entries or bytes; the first is always taken. Rows not taken are not read. */
-function readPage(
-  statement: StatementSync,
-  parameters: readonly SQLInputValue[],
+/** Takes entries until the page is full, in entries or bytes; the first is always taken. What is not taken is not read. */
+function takePage(
+  entries: Iterable<Entry>,
   limit: number,
   bytesMax: number,
 ): { readonly entries: Entry[]; readonly more: boolean } {
-  const entries: Entry[] = [];
+  const taken: Entry[] = [];
   let bytes = 0;
-  for (const row of statement.iterate(...parameters)) {
-    const entry = readEntry(row);
+  for (const entry of entries) {
     bytes += entry.data.length;
-    if (entries.length === limit || (entries.length > 0 && bytes > bytesMax)) return { entries, more: true };
-    entries.push(entry);
+    if (taken.length === limit || (taken.length > 0 && bytes > bytesMax)) return { entries: taken, more: true };
+    taken.push(entry);
   }
-  return { entries, more: false };
+  return { entries: taken, more: false };
 }

@@ -63,8 +63,8 @@ export class StoreThread {
 
   /** Resolves when the file is open. Errors: rejects with `StoreUnusable`. */
   static async start(options: ThreadOptions): Promise<StoreThread> {
-    const { file, synchronous, create } = options;
-    const workerData: WorkerOptions = { file, synchronous, create };
+    const { file, synchronous, create, arrivalLogsMin } = options;
+    const workerData: WorkerOptions = { file, synchronous, create, arrivalLogsMin };
     const worker = new Worker(workerFile, { workerData, name: "parley-store" });
     options.onStart(worker);
     const opened = Promise.withResolvers<void>();

@@ -19,7 +19,7 @@ import { StoreUnusable } from "./store.ts";
 // The worker thread of the SQLite store: opens the file, then does what is asked, in order, until it is told to close.
 
 const options: WorkerOptions = z
-  .object({ file: z.string(), synchronous: z.enum(["FULL", "OFF"]), create: z.boolean() })
+  .object({ file: z.string(), synchronous: z.enum(["FULL", "OFF"]), create: z.boolean(), arrivalLogsMin: z.int() })
   .parse(workerData);
 
 /** Errors after which the same connection may well succeed: a full disk, a lock, and whatever is a bug of ours. */
@@ -119,7 +119,7 @@ const purgedAfter: ReadonlySet<Method> = new Set<Method>(["trim", "putRoom", "de
 
 function serve(): void {
   const connection = openFile(options);
-  const database = new SqliteDatabase(connection, options.synchronous);
+  const database = new SqliteDatabase(connection, options.synchronous, options.arrivalLogsMin);
   parentPort?.on("message", (message: ToWorker) => {
     if (message === "close") {
       connection.close();

@@ -1,9 +1,11 @@
 import type { Worker } from "node:worker_threads";
 import type { Clock } from "../core/clock.ts";
 import type { LogId, LogState, Millis, Seq } from "../core/log.ts";
+import { arrivalLogsMin } from "./sqlite-appends.ts";
 import { backupSqlite } from "./sqlite-backup.ts";
 import type { Arguments, Method, Result } from "./sqlite-calls.ts";
 import { lockFolder, prepareFolder, storeFile, type Synchronous } from "./sqlite-file.ts";
+import { appendResults } from "./sqlite-results.ts";
 import { StoreThread } from "./sqlite-thread.ts";
 import {
   type AppendBatch,
@@ -40,6 +42,8 @@ export interface SqliteStoreOptions {
   readonly onThread?: (worker: Worker) => void;
   /** `OFF` loses acknowledged entries when the machine fails. Tests use it to show that they would notice. */
   readonly synchronous?: Synchronous;
+  /** Logs in a batch from which its messages are kept in the order of their arrival. Tests lower it. */
+  readonly arrivalLogsMin?: number;
 }
 
 /**
@@ -82,8 +86,8 @@ class SqliteStore implements Store {
     this.#lock = lock;
   }
 
-  append(batch: AppendBatch): Promise<readonly AppendResult[]> {
-    return this.#call("append", [batch, this.#options.clock.now()]);
+  async append(batch: AppendBatch): Promise<readonly AppendResult[]> {
+    return appendResults(batch, await this.#call("append", [batch, this.#options.clock.now()]));
   }
   states(logs: readonly LogId[]): Promise<readonly (LogState | undefined)[]> {
     return this.#call("states", [logs]);
@@ -179,11 +183,13 @@ class SqliteStore implements Store {
   }
 
   #start({ create }: { create: boolean }): Promise<StoreThread> {
-    const { folder, synchronous = "FULL", onCommit = () => undefined, onThread = () => undefined } = this.#options;
+    const { folder, synchronous = "FULL", arrivalLogsMin: logsMin = arrivalLogsMin } = this.#options;
+    const { onCommit = () => undefined, onThread = () => undefined } = this.#options;
     return StoreThread.start({
       file: storeFile(folder),
       synchronous,
       create,
+      arrivalLogsMin: logsMin,
       onCommit,
       onStart: onThread,
       onEnd: () => this.#onEnd(),
