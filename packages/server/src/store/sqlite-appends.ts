@@ -14,9 +14,9 @@ type Refusal = Extract<AppendResult, { ok: false }>["code"];
 
 const journalHeads = z.array(z.tuple([z.string(), z.string(), z.int()]));
 
-/** Logs in a batch, and fewer than four appends for each, from which its messages are kept in the order of their arrival. */
+/** Logs in a batch, and fewer than two appends for each, from which its messages are kept in the order of their arrival. */
 export const arrivalLogsMin = 16;
-const appendsPerLogMax = 4;
+const appendsPerLogMax = 2;
 /** Larger messages take a good part of a page for themselves. */
 const arrivalLengthMax = 1_024;
 
@@ -82,16 +82,20 @@ export class Appends {
 
   #appendTo(logs: Map<LogId, Grown>, append: Append, isDirect: boolean): ShortResult {
     if (!isStorable(append)) return "bad_request";
-    const known = logs.get(append.log);
-    const grown = known ?? { row: this.#logs.openKept(append.log), isDirect: false, entries: 0 };
-    if (known === undefined) logs.set(append.log, grown);
-    if (!grown.isDirect && (isDirect || grown.row.retainEntriesMax > 0 || !mayWait(append))) {
+    const grown = logs.get(append.log) ?? this.#grow(append.log, isDirect);
+    logs.set(append.log, grown);
+    if (!grown.isDirect && !mayWait(append)) {
       grown.isDirect = true;
       this.#arrivals.moveAll(grown.row.number);
     }
     const result = this.#appendOne(grown, append);
     if (typeof result === "number") grown.entries += 1;
     return result;
+  }
+
+  #grow(log: LogId, isDirect: boolean): Grown {
+    const row = this.#logs.openKept(log);
+    return { row, isDirect: row.retainEntriesMax > 0 || (isDirect && this.#arrivals.drain(row.number)), entries: 0 };
   }
 
   #appendOne({ row: log, isDirect }: Grown, append: Append): ShortResult {

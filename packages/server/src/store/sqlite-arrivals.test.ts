@@ -153,7 +153,7 @@ test("[LOG-2] messages that are kept as they arrive are read as those that are n
       arriving.begin();
       for (const log of logs) expect(arriving.read(log)).toEqual(direct.read(log));
     }),
-    { numRuns: 150 },
+    { numRuns: 100 },
   );
 });
 
@@ -174,6 +174,24 @@ test("[LOG-2] many messages move on among those of their logs, and are there aft
     const entries = subject.store.readAfter(log, 0, 500, bytesMax)?.entries ?? [];
     expect(entries.map(({ seq }) => seq)).toEqual(Array.from({ length: 120 }, (_, index) => index + 1));
   }
+});
+
+test("[LOG-2] a log of which much waits is written where it stays once all of it was moved, some with each batch", async () => {
+  await using opened = await openConnection();
+  const subject = new Subject(opened.connection, 1);
+  const [log = logId("default", "a")] = logs;
+  const total = 1_500;
+  for (let seq = 1; seq <= total; seq += 1) expect(subject.append(append("hello", { log }))).toEqual([seq]);
+  const inTable = () => Number(opened.connection.prepare("SELECT count(*) AS found FROM message").get()?.["found"]);
+  const counts: number[] = [];
+  for (let head = total; head < total + 15; head += 3) {
+    const three = [append("one", { log }), append("two", { log }), append("three", { log })];
+    expect(subject.append(...three)).toEqual([head + 1, head + 2, head + 3]);
+    counts.push(inTable());
+    const last = subject.store.readAfter(log, head - 2, 500, bytesMax)?.entries.map(({ seq }) => seq);
+    expect(last).toEqual([head - 1, head, head + 1, head + 2, head + 3]);
+  }
+  expect(counts).toEqual([512, 1_024, 1_509, 1_512, 1_515]);
 });
 
 test("[LOG-2] nothing is left of the text of a message that was changed, erased, trimmed, or gone with its room", async () => {

@@ -48,9 +48,10 @@ export class Arrivals {
   #batches: Batch[] = [];
   #length = 0;
   #lastNumber = 0;
-  /** Of the present transaction: not yet anywhere; moved, up to where; rows that were deleted and written. */
+  /** Of the present transaction: not yet anywhere; moved, up to where, and how many by `drain`; rows that were deleted and written. */
   #added: Arrived[] = [];
   readonly #moved = new Map<number, Seq>();
+  #drained = 0;
   #deleted = 0;
   #written: Batch | null = null;
 
@@ -94,6 +95,19 @@ export class Arrivals {
     this.#added = this.#added.filter((message) => message[0] !== log);
   }
 
+  /**
+   * For a log that is to be written where it stays: whether it may be, for nothing of it is left here. Why not moved
+   * whatever there is: of a hundred logs it could be all that is kept.
+   */
+  drain(log: number): boolean {
+    const tail = this.#tails.get(log);
+    const [first, last] = [tail?.[0]?.[1], tail?.at(-1)?.[1]];
+    if (first === undefined || last === undefined) return true;
+    const left = movedMax - this.#drained;
+    if (left > 0) this.#drained += this.#move(log, Math.min(last, first + left - 1));
+    return this.#moved.get(log) === last;
+  }
+
   /** After `moveAll`: neither the message nor, without a `seq`, any of the log is left here, not even as one that was moved. */
   strip(log: number, seq?: Seq): void {
     for (const { number, lasts } of this.#batches) {
@@ -131,6 +145,7 @@ export class Arrivals {
   rollback(): void {
     this.#added = [];
     this.#moved.clear();
+    this.#drained = 0;
     this.#deleted = 0;
     this.#written = null;
   }
