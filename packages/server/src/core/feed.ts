@@ -48,6 +48,8 @@ export interface FeedEvents {
 /** One shared buffer holds at most this much; a larger stretch is several buffers. */
 export const sharedBufferBytesMax = 65_536;
 const sharedBuffersMax = 16;
+/** What a full tail keeps of its bytes when it drops the oldest. */
+const keptPart = 15 / 16;
 const readEntriesMax = 500;
 const readBytesMax = 1_048_576;
 
@@ -303,7 +305,9 @@ export class Feed {
     // Invariant: the newest entry stays, so that live subscribers never need the store.
     const { tailBytesMax, tailsBytesMax, tailBytesMin } = this.#limits;
     const bytesMax = this.#tails.bytes > tailsBytesMax ? tailBytesMin : tailBytesMax;
-    while (bytes > bytesMax && drop < this.#tail.length - 1) {
+    if (bytes <= bytesMax) return;
+    // Why more than must go: all that stay are moved each time, and a full tail would be moved for every batch.
+    while (bytes > bytesMax * keptPart && drop < this.#tail.length - 1) {
       bytes -= this.#tail[drop]?.event.length ?? 0;
       drop += 1;
     }
