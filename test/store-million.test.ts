@@ -13,7 +13,12 @@ const isMessage = "seq % 2 = 1 AND NOT seq BETWEEN 400000 AND 700000 AND seq <= 
 const fields = "1, seq, 'id-' || seq";
 
 /** Reads of the start that take all rows of a small table, and the first row of an index that holds only garbage. */
-const boundedScans = new Set(["SCAN arrival", "SCAN client_segment", "SCAN client_batch", "SCAN log USING INDEX log_garbage"]);
+const boundedScans = new Set([
+  "SCAN arrival",
+  "SCAN client_segment",
+  "SCAN client_batch",
+  "SCAN log USING INDEX log_garbage",
+]);
 
 const resources = new AsyncDisposableStack();
 let database: DatabaseSync;
