@@ -1,5 +1,5 @@
 import { Decoder, Encoder, type Packet as ParsedPacket, PacketType } from "socket.io-parser";
-import { textFrame } from "../core/frame.ts";
+import { passingFrame, textFrame } from "../core/frame.ts";
 import type { GatewaySettings } from "./settings.ts";
 
 /** A Socket.IO packet from a client. `id`: of the acknowledgement that is asked for (event) or given (ack). */
@@ -214,7 +214,7 @@ export function encodeEvent(namespace: string, args: readonly unknown[]): readon
 /** Errors: as `encodeEvent`. */
 export function encodeAck(namespace: string, id: number, args: readonly unknown[]): readonly Buffer[] {
   if (hasBinary(args, 0)) return encodeBinary({ type: PacketType.ACK, nsp: namespace, data: args, id });
-  return [textFrame(`${prefix("3", namespace)}${id}${JSON.stringify(args)}`)];
+  return [passingFrame(`${prefix("3", namespace)}${id}${JSON.stringify(args)}`)];
 }
 
 const encoder = new Encoder();
