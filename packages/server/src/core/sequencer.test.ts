@@ -157,17 +157,17 @@ describe("batches", () => {
     expect(batchesThen).toEqual([2, 2]);
   });
 
-  describe("after a large one, while the node is behind with its writes", () => {
+  describe("after one for many logs, while the node is behind with its writes", () => {
     const gatherMs = 3 * commitMs;
 
     async function gathering() {
-      const parts = setUp({ gatherMs, gatherAppendsMin: 2 });
+      const parts = setUp({ gatherMs, gatherLogsMin: 2 });
       parts.node.isBehind = true;
-      const outcomes = outcomesOf([parts.append(), parts.append()]);
+      const outcomes = outcomesOf([parts.append(), parts.append("hello", { log: "default/beta" })]);
       await parts.clock.advance(5);
       outcomesOf([parts.append()]);
       await parts.clock.advance(commitMs);
-      expect(outcomes).toEqual([1, 2]);
+      expect(outcomes).toEqual([1, 1]);
       const sizes = () => parts.store.batches.map(({ appends }) => appends.length);
       return { ...parts, sizes };
     }
@@ -203,10 +203,10 @@ describe("batches", () => {
       expect(store.batches.flatMap(({ appends }) => appends)).toHaveLength(3);
     });
 
-    test("after small ones, as of a few clients that wait for their answers, nothing is gathered", async () => {
-      const { clock, store, node, append } = setUp({ gatherMs, gatherAppendsMin: 2 });
+    test("after one for few logs nothing is gathered", async () => {
+      const { clock, store, node, append } = setUp({ gatherMs, gatherLogsMin: 2 });
       node.isBehind = true;
-      outcomesOf([append()]);
+      outcomesOf([append(), append(), append()]);
       await clock.advance(5);
       outcomesOf([append()]);
       await clock.advance(2 * commitMs);
