@@ -1,3 +1,4 @@
+import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually } from "../../../../test/support/eventually.ts";
 import { PostgresServer } from "../../../../test/support/postgres.ts";
@@ -15,6 +16,7 @@ import {
   Writer,
 } from "./contract-steps.contract.ts";
 import { describePostgres, openPostgresStore } from "./postgres.ts";
+import { beginSession } from "./postgres-session.ts";
 import { type AppendResult, BackupRefused, type Store, StoreUnusable } from "./store.ts";
 
 let server: PostgresServer;
@@ -162,6 +164,23 @@ describe("a Postgres that cannot be used", () => {
     await server.sql("CREATE SCHEMA foreign_tables; CREATE TABLE foreign_tables.message (text text)");
     await expect(openStore("foreign_tables")).rejects.toThrow(/not Parley's.*PARLEY_STORE_URL/);
     await expect(openStore("no-name")).rejects.toThrow(StoreUnusable);
+  });
+
+  test.each([
+    { set: "default", expected: "1MB" },
+    { set: "'256kB'", expected: "256kB" },
+  ])("pages go to the disk early; where the server says when, that stays ($set)", async ({ set, expected }) => {
+    await server.sql(`ALTER DATABASE postgres SET backend_flush_after = ${set}`);
+    const client = new Client({ connectionString: server.url() });
+    await client.connect();
+    try {
+      await beginSession(client, "public", null);
+      const { rows } = await client.query("SHOW backend_flush_after");
+      expect(rows).toEqual([{ backend_flush_after: expected }]);
+    } finally {
+      await client.end();
+      await server.sql("ALTER DATABASE postgres RESET backend_flush_after");
+    }
   });
 
   test("the setting is named, and the password is not", async () => {

@@ -29,8 +29,10 @@ export interface Witness {
 }
 
 /**
- * Makes a new connection ready: names, time limits, durability, and plans by index alone (every statement of the store
- * finds its rows by key; a plan that was made while a table was empty must not scan it when it has grown).
+ * Makes a new connection ready: names, time limits, durability, plans by index alone (every statement of the store
+ * finds its rows by key; a plan that was made while a table was empty must not scan it when it has grown), and pages
+ * that go to the disk soon after they are written, unless the server is set up otherwise: collected by the system for
+ * half a minute they go all at once, and commits wait behind them for a tenth of a second and more.
  * Errors: rejects with `StoreUnavailable` on a standby, with `StoreUnusable` when the database cannot hold the store,
  * and with the client's own.
  */
@@ -44,7 +46,9 @@ export async function beginSession(client: ClientBase, schema: string, witness: 
        set_config('synchronous_commit',
          CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
        set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
-       set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false)`,
+       set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
+       (SELECT set_config(name, '1MB', false) FROM pg_settings
+        WHERE name = 'backend_flush_after' AND setting = '0' AND context = 'user')`,
     [schema, String(statementTimeoutMs)],
   );
   if (rows[0]?.["standby"] === true) throw new StoreUnavailable("this Postgres server is a standby");
