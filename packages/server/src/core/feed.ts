@@ -27,7 +27,10 @@ const atHead: Taken = { kind: "at_head" };
 const full: Taken = { kind: "full" };
 
 export interface FeedLimits {
-  /** Bytes of event text that a tail keeps ready; all tails of a node together; and one, while they are over it. */
+  /**
+   * Event text that a tail keeps; all tails of a node together; and one, while they are over it. In UTF-16 units, which are
+   * its bytes in memory unless a text needs two for each.
+   */
   readonly tailBytesMax: number;
   readonly tailsBytesMax: number;
   readonly tailBytesMin: number;
@@ -54,7 +57,8 @@ const readEntriesMax = 500;
 const readBytesMax = 1_048_576;
 
 /**
- * A node's in-order view of one log: the tail of recent entries as ready frames.
+ * A node's in-order view of one log: the tail of recent entries as event texts, and their frames for a moment after each
+ * was first written (`tails.ts`).
  *
  * Why: hints may be lost, late, repeated or out of order; the store is the truth.
  * Invariant: `head` grows by one entry at a time; `tail` holds `head - tail.length + 1` … `head` without a gap.

@@ -11,8 +11,9 @@ export function textFrame(text: string): Buffer {
 }
 
 /**
- * As `textFrame`, for a frame that is soon let go: it is cut from 8 KB that other frames share, all of which it would
- * keep. Why: memory of its own costs as much as the rest of making a frame, and again when it is freed.
+ * As `textFrame`, for a frame that is soon let go: it is cut from a piece (`Buffer.poolSize`, 64 KB in Node 24) that other
+ * frames share, all of which it would keep. Why: memory of its own costs as much as the rest of making a frame, and again
+ * when it is freed.
  */
 export function passingFrame(text: string): Buffer {
   return fill(text, (bytes) => Buffer.allocUnsafe(bytes));

@@ -13,9 +13,10 @@ import type { Committed } from "./feed.ts";
 import type { Epoch, LogId, Seq } from "./log.ts";
 
 export interface SequencerLimits {
+  /** Appends in a batch, and their data in UTF-16 units; one append alone always fits. */
   readonly batchAppendsMax: number;
   readonly batchBytesMax: number;
-  /** Appends, and bytes of their data, that wait for a commit. Over it, a send is refused `overloaded`. */
+  /** Appends that wait for a commit, and their data likewise. Over it, a send is refused `overloaded`. */
   readonly queueAppendsMax: number;
   readonly queueBytesMax: number;
   readonly storeRetryMs: number;

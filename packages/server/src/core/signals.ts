@@ -31,7 +31,7 @@ export class Signals {
   #changes = 0;
   #changesSince = 0;
 
-  /** `crowd`: in rooms of more users, not everyone who types is told of. */
+  /** `crowd`: in rooms of more subscribers here, not everyone who types is told of. */
   constructor(parts: { clock: Clock; feeds: Feeds; bus: Bus; confirmation: Confirmation; crowd: number }) {
     this.#clock = parts.clock;
     this.#feeds = parts.feeds;

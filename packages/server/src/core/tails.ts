@@ -17,7 +17,7 @@ export interface TailEntry {
 
 /** What the tails of all feeds of a node have in common. */
 export class Tails {
-  /** Bytes of event text; each feed keeps its own part of it true. */
+  /** Of event text, as `FeedLimits` counts them; each feed keeps its own part of it true. */
   bytes = 0;
   readonly #clock: Clock;
   #framed: TailEntry[] = [];

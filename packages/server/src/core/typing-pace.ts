@@ -1,12 +1,12 @@
 import type { Clock } from "./clock.ts";
 import type { LogId } from "./log.ts";
 
-/** In a room of many users, so many are told of in a second: more names than anybody reads. */
+/** In a room of many subscribers, so many are told of in a second: more names than anybody reads. */
 const perSecondMax = 10;
 
 /**
- * Bounds what typing costs: each signal is written to every user of the room, so that in a room of n users who type it
- * would be n². Rooms of at most `crowd` users are not bounded.
+ * Bounds what typing costs: each signal is written to every subscriber of the room here, so that in a room of n users who
+ * type it would be n². Rooms of at most `crowd` subscribers are not bounded.
  */
 export class TypingPace {
   readonly #clock: Clock;

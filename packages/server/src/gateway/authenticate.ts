@@ -39,8 +39,9 @@ export interface AuthenticatedUser {
 
 /**
  * The app's own authentication, in the place of tokens. May admit guests: as users with an id of the app's making.
- * Null refuses for good. A `RefusalError` refuses with its code. Any other error, and no answer in time, refuses
- * for now: clients return by themselves. `signal` ends with the time for an answer.
+ * Null refuses for good. So does a `RefusalError` that is never to be repeated: `token_expired` and `forbidden` with their
+ * codes, others as `unauthorized`. Any other error, and no answer in time, refuses for now: clients return by themselves.
+ * `signal` ends with the time for an answer.
  */
 export type AuthenticateFunction = (
   handshake: ClientHandshake,

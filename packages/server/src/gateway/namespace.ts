@@ -2,8 +2,9 @@ import type { Refusal } from "@parley/protocol";
 import type { CloseReason, Connection } from "./connection.ts";
 import type { Handshake } from "./handshake.ts";
 
-/** What answers the clients of one namespace. Its methods may throw: the client then gets `internal`. */
+/** What answers the clients of one namespace. */
 export interface NamespaceHandler {
+  /** What it throws is logged, and closes the transport: the client returns by itself. */
   connect(request: ConnectRequest): ConnectVerdict | Promise<ConnectVerdict>;
 }
 
@@ -54,7 +55,10 @@ export type Reply = (...args: unknown[]) => void;
 export interface NamespaceClient {
   readonly connection: Connection;
   readonly namespace: string;
-  /** Sends an event at once, outside of any window; arguments may hold buffers. */
+  /**
+   * Sends an event outside of any window: at once, or with what else is due where the socket has a `write`. Arguments may
+   * hold buffers.
+   */
   emit(event: string, ...args: unknown[]): void;
   /** Sends DISCONNECT, for verdicts only: stock clients do not come back after it. Tells the socket `reason`. */
   disconnect(reason: CloseReason): void;

@@ -191,7 +191,8 @@ interface Memory {
 
 /**
  * Users by their tokens' digests, in two generations, the older of which goes: an entry lives for half of
- * `rememberedMsMax` at least, and no longer than all of it, after which a key that was withdrawn is noticed.
+ * `rememberedMsMax` at least, unless half of `countMax` come sooner, and no longer than all of it, after which a key that was
+ * withdrawn is noticed.
  * Why no time beside each: with ten thousand clients that is most of what it holds. Bound: `countMax` entries.
  */
 function createMemory(countMax: number, clock: Clock): Memory {
