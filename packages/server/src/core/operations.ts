@@ -101,11 +101,15 @@ export interface HistoryPage {
   readonly more: boolean;
 }
 
+/** Figures of one node; of a machine's workers, their sums under the primary's `node`. */
 export interface NodeStatistics {
   readonly node: string;
   readonly uptimeSeconds: number;
+  /** Connections that are on `/`; those that have joined `/admin` or an app's own namespace alone are not counted. */
   readonly connections: number;
+  /** Sockets on `/`: one for each of these. */
   readonly sockets: number;
+  /** Users with a connection. */
   readonly users: number;
   readonly feeds: number;
   readonly subscribers: number;

@@ -35,7 +35,7 @@ export function joinSamples(samples: readonly MetricSamples[]): Promise<string> 
   return AggregatorRegistry.aggregate([...samples]).metrics();
 }
 
-/** `session`: as the same socket; `positions`: by `resume`; the others say why a client started over. */
+/** `session`: as the same socket; `positions`: by `resume`; `unknown`: anew, for the session it asked for is not there. */
 export type RecoveryResult = "session" | "positions" | "unknown";
 
 const loopResolutionMs = 20;
@@ -101,10 +101,14 @@ export function createMetrics(version: string, worker?: string): Metrics {
 function registerStatistics(registry: Registry, source: () => NodeStatistics): void {
   const registers = [registry];
   const gauges: readonly [string, string, (statistics: NodeStatistics) => number][] = [
-    ["parley_connections", "Connections, whatever their transport", ({ connections }) => connections],
-    ["parley_sockets", "Namespaces that clients are connected to", ({ sockets }) => sockets],
+    [
+      "parley_connections",
+      "Connections on the namespace /, whatever their transport",
+      ({ connections }) => connections,
+    ],
+    ["parley_sockets", "Sockets on the namespace /", ({ sockets }) => sockets],
     ["parley_users", "Users with a connection", ({ users }) => users],
-    ["parley_feeds", "Rooms that the node follows", ({ feeds }) => feeds],
+    ["parley_feeds", "Logs that the node follows: rooms, inboxes, announcements, @control", ({ feeds }) => feeds],
     ["parley_subscribers", "Cursors in feeds", ({ subscribers }) => subscribers],
     ["parley_detached_sessions", "Lost connections that may recover", ({ detachedSessions }) => detachedSessions],
   ];
