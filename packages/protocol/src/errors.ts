@@ -1,6 +1,6 @@
 /**
  * Every refusal that Parley gives, by its stable code. `retry` says what a client does with it: `never` (change the
- * request first), `later` (the same request may succeed; a send keeps its `clientId`), `now` (repeat at once).
+ * request first), `later` (the same request may succeed; a send keeps its `clientId`).
  * `http` is the status of the same refusal over HTTP.
  */
 export const errorCodes = {
@@ -26,7 +26,7 @@ export const errorCodes = {
   outcome_unknown: { http: 503, retry: "later" },
   shutting_down: { http: 503, retry: "later" },
   internal: { http: 500, retry: "later" },
-} as const satisfies Record<string, { http: number; retry: "never" | "later" | "now" }>;
+} as const satisfies Record<string, { http: number; retry: "never" | "later" }>;
 
 export type ErrorCode = keyof typeof errorCodes;
 

@@ -170,6 +170,7 @@ export const reservedEvents: ReadonlySet<string> = new Set([
   "message_deleted",
   "membership_changed",
   "entry_erased",
+  "entry",
   "user_joined",
   "user_left",
   "user_typing",
