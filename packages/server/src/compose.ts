@@ -17,7 +17,7 @@ import { defaultTenant, type LogId, logId, roomOf } from "./core/log.ts";
 import { startMaintenance } from "./core/maintenance.ts";
 import { type NodeLimits, ParleyNode } from "./core/node.ts";
 import type { NodeStatistics, Operations } from "./core/operations.ts";
-import { type RateLimits, RequestRates } from "./core/rate-limit.ts";
+import { RequestRates } from "./core/rate-limit.ts";
 import { createOperations } from "./core/server-api.ts";
 import { adminNamespace } from "./gateway/admin.ts";
 import { type AdminSessions, createAdminSessions } from "./gateway/admin-session.ts";
@@ -251,7 +251,7 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
   const authenticate = openAuthenticator(config, options, adminSessions);
   const ownEvents = new Map<string, OwnEvent>();
   const connectionListeners = new Set<(client: ClientSocket) => void>();
-  const rates = new RequestRates(clock, ratesOf(config));
+  const rates = new RequestRates(clock, config.limits);
   const root = rootNamespace({
     node,
     authenticate,
@@ -322,15 +322,6 @@ function serviceOf(gateway: () => Gateway, { drain }: Config, place: NodePlace |
       gateway().resume();
       place?.summary?.onService(false);
     },
-  };
-}
-
-function ratesOf({ limits }: Config): RateLimits {
-  return {
-    perConnectionPerSecond: limits.eventsPerSecond,
-    perConnectionBurst: limits.eventsBurst,
-    perUserPerSecond: limits.userEventsPerSecond,
-    perUserBurst: limits.userEventsBurst,
   };
 }
 

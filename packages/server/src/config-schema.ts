@@ -1,4 +1,3 @@
-import { bounds } from "@parley/protocol";
 import { z } from "zod";
 
 /** `development`: loopback only, kept secrets, an open demo room. `production`: refuses what would be unsafe. */
@@ -193,10 +192,6 @@ const limitsSection = z.strictObject({
   catchUpMax: setting(count(100_000), "Entries that a returning client may be behind in a room before it starts over."),
   presenceListMax: setting(count(100, 10_000), "Users that presence lists by id; above it a count is given."),
   historyPageBytesMax: setting(bytes(65_536, 4_096), "Bytes of one page of history, about; at least one message."),
-  resumeRoomsMax: setting(
-    count(bounds.resumeRooms, bounds.resumeRooms),
-    "Rooms that a client may resume as it connects; those beyond `roomsPerConnectionMax` are refused.",
-  ),
 });
 
 const heartbeatSection = z.strictObject({

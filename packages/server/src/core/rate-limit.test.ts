@@ -46,10 +46,10 @@ describe("a bucket", () => {
 
 describe("requests", () => {
   const limits: RateLimits = {
-    perConnectionPerSecond: 1,
-    perConnectionBurst: 3,
-    perUserPerSecond: 1,
-    perUserBurst: 5,
+    eventsPerSecond: 1,
+    eventsBurst: 3,
+    userEventsPerSecond: 1,
+    userEventsBurst: 5,
   };
   const ada = { tenant: "default", id: "ada" };
 

@@ -2,11 +2,11 @@ import { RefusalError } from "@parley/protocol";
 import type { Clock } from "./clock.ts";
 
 export interface RateLimits {
-  /** Requests a second that a connection, and all connections of a user together, may send for long. */
-  readonly perConnectionPerSecond: number;
-  readonly perConnectionBurst: number;
-  readonly perUserPerSecond: number;
-  readonly perUserBurst: number;
+  /** Events that a connection, and all connections of a user together, may send a second for long, and at once. */
+  readonly eventsPerSecond: number;
+  readonly eventsBurst: number;
+  readonly userEventsPerSecond: number;
+  readonly userEventsBurst: number;
 }
 
 /** Parts of a token, so that a bucket is two small integers. */
@@ -59,30 +59,29 @@ export class RequestRates {
 
   /** A full one, for one connection on one namespace. */
   bucket(): TokenBucket {
-    return new TokenBucket(this.#limits.perConnectionBurst, this.#clock.monotonic());
+    return new TokenBucket(this.#limits.eventsBurst, this.#clock.monotonic());
   }
 
   /** Counts one request of the user on the bucket's connection. Throws `RefusalError` `rate_limited`, with the time to wait. */
   take(bucket: TokenBucket, { tenant, id }: { readonly tenant: string; readonly id: string }): void {
-    const { perConnectionPerSecond, perConnectionBurst } = this.#limits;
+    const { eventsPerSecond, eventsBurst } = this.#limits;
     const waitMs =
-      bucket.take(this.#clock.monotonic(), perConnectionPerSecond, perConnectionBurst) ||
-      this.#takeOfUser(`${tenant}/${id}`);
+      bucket.take(this.#clock.monotonic(), eventsPerSecond, eventsBurst) || this.#takeOfUser(`${tenant}/${id}`);
     if (waitMs === 0) return;
     const message = "too many events (limits.eventsPerSecond, limits.userEventsPerSecond)";
     throw new RefusalError("rate_limited", message, waitMs);
   }
 
   #takeOfUser(user: string): number {
-    const { perUserPerSecond, perUserBurst } = this.#limits;
+    const { userEventsPerSecond, userEventsBurst } = this.#limits;
     const now = this.#clock.monotonic();
     let bucket = this.#users.get(user);
     if (bucket === undefined) {
-      bucket = new TokenBucket(perUserBurst, now);
+      bucket = new TokenBucket(userEventsBurst, now);
       this.#users.set(user, bucket);
       this.#sweepLater();
     }
-    return bucket.take(now, perUserPerSecond, perUserBurst);
+    return bucket.take(now, userEventsPerSecond, userEventsBurst);
   }
 
   #sweepLater(): void {
@@ -90,10 +89,10 @@ export class RequestRates {
     this.#sweeping = true;
     this.#clock.after(sweepMs, () => {
       this.#sweeping = false;
-      const { perUserPerSecond, perUserBurst } = this.#limits;
+      const { userEventsPerSecond, userEventsBurst } = this.#limits;
       const now = this.#clock.monotonic();
       for (const [user, bucket] of this.#users)
-        if (bucket.full(now, perUserPerSecond, perUserBurst)) this.#users.delete(user);
+        if (bucket.full(now, userEventsPerSecond, userEventsBurst)) this.#users.delete(user);
       if (this.#users.size > 0) this.#sweepLater();
     });
   }
