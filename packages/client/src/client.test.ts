@@ -283,3 +283,53 @@ test("a closed client leaves no timer and no connection behind", async () => {
   expect(timers.waiting).toBe(0);
   expect(client.state).toMatchObject({ state: "closed", verdict: { code: "closed" } });
 });
+
+test("a message that waits for a join which is refused goes out, and fails or not by itself", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = () => ({ code: "forbidden" });
+  using client = connectTo(server);
+  const room = client.room("r");
+  const joined = expect(room.join()).rejects.toMatchObject({ code: "forbidden" });
+  const { outcome } = room.send("x");
+  await joined;
+  expect(await outcome).toMatchObject({ status: "failed", error: { code: "forbidden" } });
+});
+
+test("a message that waits for a join goes out when the room is left", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = (event) => (event === "join_room" ? "swallow" : undefined);
+  using client = connectTo(server);
+  await recordStates(client).first(({ state }) => state === "connected");
+  const room = client.room("r");
+  const joined = expect(room.join()).rejects.toMatchObject({ code: "closed" });
+  const { outcome } = room.send("x");
+  await room.leave();
+  await joined;
+  expect(await outcome).toMatchObject({ status: "sent" });
+});
+
+test("a room that is left after a connection asked to resume it is left there, too", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  await room.join();
+  server.admit = () => {
+    void room.leave();
+    return undefined;
+  };
+  server.dropConnections();
+  await server.until(() => server.count("leave_room") === 1);
+  expect(server.auths[1]?.resume).toHaveProperty("r");
+});
+
+test("[FEED-1] a text in an event of the app is no position, whatever it looks like", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const texts = recordTexts(room);
+  await room.join();
+  server.broadcast("echo", "r:e1:1", null);
+  server.say("r", "one");
+  server.say("r", "two");
+  expect(await texts.count(2)).toEqual(["one", "two"]);
+});

@@ -204,7 +204,12 @@ export class Client {
   }
 
   #onConnected(): void {
-    for (const room of this.#rooms.values()) room.subscription.connected(this.#resumed.has(room.id));
+    for (const { id, subscription } of this.#rooms.values()) {
+      const resumed = this.#resumed.has(id);
+      subscription.connected(resumed);
+      // Why: it was left after this connection had asked for it.
+      if (resumed && !subscription.wanted) this.#requests.send("leave_room", { roomId: id }).catch(() => undefined);
+    }
     this.#outbox.pumpAll();
   }
 
@@ -249,9 +254,7 @@ export class Client {
     socket.on("server_draining", () => this.#connection.move());
     socket.on("token_expiring", () => void this.#refreshToken(0));
     socket.on("error", (refusal: Refusal) => this.#events.emit("error", refusalError(refusal)));
-    socket.onAny((name: string, data: JsonValue, meta: EntryMeta, offset: unknown) => {
-      this.#onOther(name, data, meta, offset);
-    });
+    socket.onAny((name: string, ...values: OtherValues) => this.#onOther(name, values));
   }
 
   /** An entry of the contract: its payload, then its offset. */
@@ -269,9 +272,11 @@ export class Client {
   }
 
   /** An entry that the app named, or one of a newer contract, of which only the position is read. */
-  #onOther(name: string, data: JsonValue, meta: EntryMeta, offset: unknown): void {
+  #onOther(name: string, values: OtherValues): void {
     if (Object.hasOwn(contractEvents, name)) return;
-    const place = parseOffset(offset) ?? parseOffset(meta) ?? parseOffset(data);
+    // Why the last one alone: any other text is the app's, and may look like an offset.
+    const place = parseOffset(values.at(-1));
+    const [data, meta, offset] = values;
     if (place === undefined) return;
     const room = this.#wantedRoom(place.log);
     const next = place.log.startsWith("@") ? this.#advance(place) : room?.subscription.accept(place.position) === true;
@@ -332,6 +337,8 @@ export class Client {
   }
 }
 
+/** Of an event that the app named; a newer contract may leave the later ones out. */
+type OtherValues = readonly [data: JsonValue, meta: EntryMeta, offset: unknown];
 type EntryName = "new_message" | "message_edited" | "message_deleted" | "membership_changed" | "entry_erased";
 
 const contractEvents: { readonly [Name in keyof ServerEvents]: true } = {

@@ -130,3 +130,15 @@ test("the room is left with its last subscriber, but not between two that follow
   room.subscribe();
   await expect.poll(() => textsOf(room.store.view())).toEqual(["still here"]);
 });
+
+test("a room that the app has joined before is shown from its latest page on", async () => {
+  await using server = await FakeServer.start();
+  server.say("r", "before");
+  using room = openRoom(server);
+  await room.client.room("r").join({ history: 0 });
+  room.subscribe();
+  await room.views.first((view) => isJoined(view) && view.messages.length === 1);
+  server.say("r", "after");
+  await room.views.first((view) => view.messages.length === 2);
+  expect(textsOf(room.store.view())).toEqual(["before", "after"]);
+});

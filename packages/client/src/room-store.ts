@@ -79,6 +79,8 @@ export class RoomStore {
     if (this.#stopListening.length > 0) return;
     this.#stopListening = this.#listen();
     this.#change({ outgoing: this.#room.outgoing() });
+    // Why: the app may have joined the room itself, and its first page be gone by.
+    this.#room.subscription.restart();
     // A refusal comes as `closed`, too.
     this.#room.join().catch(() => undefined);
   }

@@ -76,7 +76,11 @@ export class Room {
         outbox.pump(id);
       },
       onReset: (reset) => this.#events.emit("reset", reset),
-      onClosed: (error) => this.#events.emit("closed", error),
+      onClosed: (error) => {
+        this.#events.emit("closed", error);
+        // Why: what waited for the join waits for nothing now; the server says what becomes of it.
+        outbox.pump(id);
+      },
     };
     this.subscription = new Subscription(id, owner, timers, backoff);
   }
@@ -102,8 +106,10 @@ export class Room {
 
   /** Nothing of the room is delivered any more; its unsent messages are still sent. Never rejects. */
   async leave(): Promise<void> {
+    const left = this.subscription.leave();
+    this.#settings.outbox.pump(this.id);
     // Why ignored: the room is not wanted, so no next connection follows it.
-    await this.subscription.leave().catch(() => undefined);
+    await left.catch(() => undefined);
   }
 
   /** Puts a message into the outbox; never throws and never waits. What becomes of it comes as `outgoing`, too. */

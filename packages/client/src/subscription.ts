@@ -92,6 +92,15 @@ export class Subscription {
     return joined;
   }
 
+  /** For who has not seen what came until now: the latest page comes once more, unless it is still to come. */
+  restart(): void {
+    if (this.#position === undefined) return;
+    this.#position = undefined;
+    this.#historyWanted = undefined;
+    this.#repairing = this.#phase === "in";
+    this.#request();
+  }
+
   /** Nothing of the room is delivered from now on. Gives the request to leave, when there is one to make. */
   leave(): Promise<unknown> {
     const told = this.wanted && this.#owner.connected();

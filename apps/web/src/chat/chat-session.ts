@@ -171,7 +171,9 @@ export class ChatSession {
     room.on("messageDeleted", (deletion) => {
       this.#changeTimeline((timeline) => timelines.deleteMessage(timeline, deletion));
     });
-    room.on("erased", ({ seq }) => this.#changeTimeline((timeline) => timelines.eraseMessage(timeline, seq)));
+    room.on("erased", ({ seq, entrySeq = seq }) => {
+      this.#changeTimeline((timeline) => timelines.eraseMessage(timeline, entrySeq));
+    });
     room.on("outgoing", (message) => {
       this.#changeTimeline((timeline) => timelines.changeOutgoing(timeline, message));
     });
