@@ -17,7 +17,7 @@ import { BackupRefused, type Store } from "./store/store.ts";
 export function openStore({ store }: Config, metrics: Metrics): Promise<Store> {
   const parts = {
     clock: systemClock,
-    onCommit: (seconds: number, entries: number) => metrics.storeCommitted(seconds, entries),
+    onCommit: (seconds: number, appends: number) => metrics.storeCommitted(seconds, appends),
   };
   return store.url === undefined
     ? openSqliteStore({ folder: path.resolve(store.path), ...parts })

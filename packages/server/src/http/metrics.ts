@@ -5,8 +5,8 @@ import type { CloseReason } from "../gateway/connection.ts";
 
 /** What the parts of a node report, and what `/metrics` shows. Names: `parley_subsystem_name_unit`. */
 export interface Metrics {
-  /** A batch was committed: how long the store took, and how many entries it appended. */
-  storeCommitted(seconds: number, entries: number): void;
+  /** A batch was committed: how long the store took, and of how many appends, repeated and refused ones among them. */
+  storeCommitted(seconds: number, appends: number): void;
   disconnected(reason: CloseReason): void;
   recovered(result: RecoveryResult): void;
   /** A client's event was answered. `event`: a name of the contract, or `other`. `outcome`: `ok` or an error code. */
@@ -68,16 +68,20 @@ export function createMetrics(version: string, worker?: string): Metrics {
   const http = counter("parley_http_requests_total", "HTTP requests, by route and status", ["route", "status"]);
   const busDrops = counter("parley_bus_dropped_total", "Messages between nodes that were lost, by reason", ["reason"]);
   const busUp = new Gauge({ name: "parley_bus_up", help: "Whether the bus between nodes is up", registers: [] });
-  const appended = counter("parley_store_appended_total", "Entries appended by this node", []);
+  const appended = counter(
+    "parley_store_appended_total",
+    "Appends in the batches that this store committed, repeated and refused ones among them",
+    [],
+  );
   const build = new Gauge({ name: "parley_build_info", help: "Always 1", labelNames: ["version", "node"], registers });
   build.set({ version, node: process.versions.node }, 1);
   registerProcess(registry);
   const loop = registerEventLoop(registry);
 
   return {
-    storeCommitted(seconds, entries) {
+    storeCommitted(seconds, appends) {
       commit.observe(seconds);
-      appended.inc(entries);
+      appended.inc(appends);
     },
     disconnected: (reason) => disconnects.inc({ reason }),
     recovered: (result) => recoveries.inc({ result }),
