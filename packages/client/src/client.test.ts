@@ -333,3 +333,22 @@ test("[FEED-1] a text in an event of the app is no position, whatever it looks l
   server.say("r", "two");
   expect(await texts.count(2)).toEqual(["one", "two"]);
 });
+
+test("[OUT-1] what a node owes when it goes is asked for again at the next one, at once", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = (event) =>
+    event === "send_message" && server.count("send_message") === 1 ? "swallow" : undefined;
+  using client = connectTo(server, { requestTimeoutMs: 3_600_000 });
+  const room = client.room("r");
+  await room.join();
+  const { outcome } = room.send("x");
+  await server.until(() => server.count("send_message") === 1);
+  server.broadcast("server_draining", { withinMs: 100 });
+  const states = recordStates(client);
+  const subscribed = new Recorder<true>();
+  room.on("subscribed", () => subscribed.add(true));
+  await subscribed.count(1);
+  server.dropOldest();
+  expect(await outcome).toMatchObject({ status: "sent" });
+  expect(states.values.map(({ state }) => state)).toEqual(["connected"]);
+});

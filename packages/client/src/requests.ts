@@ -115,14 +115,17 @@ export class Requests {
     return { socket, end, fail };
   }
 
-  /** The connection has ended: what it still owed will not come. */
-  failAll(error: ParleyError): void {
-    for (const fail of this.#pending.keys()) fail(error);
+  /** The connection has ended: what it still owed, or what `socket` alone did, will not come. */
+  failAll(error: ParleyError, socket?: Socket): void {
+    for (const [fail, owing] of this.#pending) if (socket === undefined || socket === owing) fail(error);
   }
 
-  /** Resolves when every request on the socket has ended; each does, by its time-out at the latest. */
+  /** Resolves when every request on the socket has ended; each does, with the socket or by its time-out at the latest. */
   async settled(socket: Socket): Promise<void> {
     if (this.#isSettled(socket)) return;
+    socket.once("disconnect", () => {
+      this.failAll(new ParleyError("disconnected", "The connection was lost"), socket);
+    });
     await new Promise<void>((resolve) => this.#waiting.set(socket, resolve));
     this.#waiting.delete(socket);
   }

@@ -81,6 +81,12 @@ export class FakeServer implements AsyncDisposable {
     for (const socket of this.#members.keys()) socket.conn.close();
   }
 
+  /** Closes the transport that has been open for the longest time. */
+  dropOldest(): void {
+    const [oldest] = this.#members.keys();
+    oldest?.conn.close();
+  }
+
   /** A DISCONNECT packet to everybody, after an `error` event that says why. */
   disconnect(refusal?: { readonly code: string; readonly message: string }): void {
     for (const socket of this.#members.keys()) {
