@@ -156,11 +156,12 @@ export class MemoryStore implements Store {
     });
   }
 
-  prune(before: Millis, clientIdsBefore: Millis): Promise<void> {
+  prune(before: Millis, clientIdsBefore: Millis): Promise<boolean> {
     return this.#call("prune", () => {
       this.#tables.forgetJournal(before);
       this.#tables.forgetSessions(this.#clock.now());
       for (const log of this.#tables.logs.values()) log.forgetClientIds(clientIdsBefore);
+      return false;
     });
   }
 

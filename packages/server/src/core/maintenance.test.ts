@@ -31,3 +31,14 @@ test("leaves no timer behind when it is stopped while it prunes", async () => {
   expect(store.calls.get("prune")).toBe(1);
   expect(clock.waiting).toBe(0);
 });
+
+test("while there is more to prune it goes on, so that no rate of sends outgrows it", async () => {
+  const clock = new SimulatedClock();
+  const prunedAt: number[] = [];
+  const startedAt = clock.now();
+  const prune = async (): Promise<boolean> => prunedAt.push(clock.now() - startedAt) < 4;
+  const stop = startMaintenance({ prune }, clock, 7);
+  await clock.advance(3 * minuteMs);
+  expect(prunedAt).toEqual([60_000, 61_000, 62_000, 63_000, 123_000]);
+  stop();
+});

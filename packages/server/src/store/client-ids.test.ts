@@ -90,7 +90,8 @@ describe("client ids", () => {
     const blocks = count(database, "client_id");
     const before = 70_000;
     for (let call = 1; count(database, "client_segment") > 0; call++) {
-      clientIds.prune(before);
+      const isMore = clientIds.prune(before);
+      expect(isMore).toBe(count(database, "client_segment") > 0);
       expect(count(database, "client_id")).toBeGreaterThanOrEqual(blocks - call * 157);
       expect(clientIds.find(keyOf(before - 1))).toBeUndefined();
       expect(missing(clientIds, [before, total - 1])).toEqual([]);

@@ -132,8 +132,8 @@ export class ClientIds {
     this.#afterCommit = null;
   }
 
-  /** Forgets those of entries before `before`; deletes about 10,000 of them at most. */
-  prune(before: Millis): void {
+  /** Forgets those of entries before `before`; deletes about 10,000 of them at most. True when there are more. */
+  prune(before: Millis): boolean {
     const oldest = this.#segments.at(-1);
     if (oldest !== undefined && oldest.newestAt < before) {
       const { changes } = this.#statements.deleteBlocks.run(oldest.number, oldest.number, pruneBlocksMax);
@@ -143,6 +143,7 @@ export class ClientIds {
       }
     }
     this.#forgottenBefore = Math.max(this.#forgottenBefore, before);
+    return (this.#segments.at(-1)?.newestAt ?? before) < before;
   }
 
   #startSealing(): void {

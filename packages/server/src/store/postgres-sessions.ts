@@ -5,6 +5,7 @@ import type { Lease, SessionClaim, SessionKey, StoredSession } from "./store.ts"
 
 /** An ended lease is still listed for so long. */
 const endedLeaseKeepMs = 600_000;
+const pruneRowsMax = 10_000;
 
 export async function putSessions(session: Session, stored: readonly StoredSession[]): Promise<readonly boolean[]> {
   const rows = await session.rows(statements.put, [
@@ -52,9 +53,10 @@ export async function readLeases(session: Session): Promise<readonly Lease[]> {
   return rows.map((row) => ({ node: textOf(row["node"]), remainingMs: integerOf(row["remaining_ms"]) }));
 }
 
-/** Deletes some of what nobody asks for any more: journal rows, client ids, sessions, leases. */
-export async function prune(session: Session, before: Millis, clientIdsBefore: Millis): Promise<void> {
-  await session.rows(statements.prune, [before, clientIdsBefore, endedLeaseKeepMs]);
+/** Deletes some of what nobody asks for any more: journal rows, client ids, sessions, leases. True when there may be more. */
+export async function prune(session: Session, before: Millis, clientIdsBefore: Millis): Promise<boolean> {
+  const [row] = await session.rows(statements.prune, [before, clientIdsBefore, endedLeaseKeepMs, pruneRowsMax]);
+  return row?.["is_more"] === true;
 }
 
 const statements = {
@@ -109,13 +111,19 @@ const statements = {
   prune: {
     name: "prune",
     text: `WITH journals AS (
-        DELETE FROM journal WHERE (node, n) IN (SELECT node, n FROM journal WHERE at < $1 ORDER BY at LIMIT 10000)
+        DELETE FROM journal WHERE (node, n) IN (SELECT node, n FROM journal WHERE at < $1 ORDER BY at LIMIT $4)
+        RETURNING 1
       ), client_keys AS (
         DELETE FROM client_key WHERE (log, life, digest) IN (
-          SELECT log, life, digest FROM client_key WHERE at < $2 ORDER BY at LIMIT 10000)
+          SELECT log, life, digest FROM client_key WHERE at < $2 ORDER BY at LIMIT $4)
+        RETURNING 1
       ), sessions AS (
-        DELETE FROM session WHERE pid IN (SELECT pid FROM session WHERE ends_at <= now_ms() ORDER BY ends_at LIMIT 10000)
+        DELETE FROM session WHERE pid IN (SELECT pid FROM session WHERE ends_at <= now_ms() ORDER BY ends_at LIMIT $4)
+        RETURNING 1
+      ), leases AS (
+        DELETE FROM lease WHERE ends_at <= now_ms() - $3
       )
-      DELETE FROM lease WHERE ends_at <= now_ms() - $3`,
+      SELECT $4 IN ((SELECT count(*) FROM journals), (SELECT count(*) FROM client_keys), (SELECT count(*) FROM sessions))
+        AS is_more`,
   },
 } as const satisfies Record<string, Statement>;

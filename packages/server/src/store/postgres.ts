@@ -132,9 +132,10 @@ class PostgresStore implements Store {
     return this.#connections.read((session) => readJournal(session, after, limit));
   }
 
-  async prune(before: Millis, clientIdsBefore: Millis): Promise<void> {
-    await this.#connections.write((session) => sessions.prune(session, before, clientIdsBefore));
+  async prune(before: Millis, clientIdsBefore: Millis): Promise<boolean> {
+    const isMore = await this.#connections.write((session) => sessions.prune(session, before, clientIdsBefore));
     this.#purge();
+    return isMore;
   }
 
   async putRoom(room: Room): Promise<void> {

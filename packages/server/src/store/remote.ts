@@ -66,7 +66,7 @@ export class RemoteStore implements Store {
   readJournal(after: ReadonlyMap<string, number>, limit: number): Promise<readonly JournalRow[]> {
     return this.#call("readJournal", [after, limit]);
   }
-  prune(before: Millis, clientIdsBefore: Millis): Promise<void> {
+  prune(before: Millis, clientIdsBefore: Millis): Promise<boolean> {
     return this.#call("prune", [before, clientIdsBefore]);
   }
   putRoom(room: Room): Promise<void> {

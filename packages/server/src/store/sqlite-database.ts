@@ -118,12 +118,10 @@ export class SqliteDatabase implements Handlers {
     return this.#journal.read(after, limit);
   }
 
-  prune(before: Millis, clientIdsBefore: Millis, now: Millis): void {
-    this.#transaction(() => {
-      this.#sessions.prune(now);
-      this.#journal.prune(before);
-      this.#clientIds.prune(clientIdsBefore);
-    });
+  prune(before: Millis, clientIdsBefore: Millis, now: Millis): boolean {
+    return this.#transaction(() =>
+      [this.#sessions.prune(now), this.#journal.prune(before), this.#clientIds.prune(clientIdsBefore)].includes(true),
+    );
   }
 
   putRoom(room: Room): void {

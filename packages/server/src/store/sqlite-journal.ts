@@ -35,8 +35,9 @@ export class Journal {
     return rows;
   }
 
-  prune(before: Millis): void {
-    this.#prune.run(before, pruneRowsMax);
+  /** True when there may be more. */
+  prune(before: Millis): boolean {
+    return Number(this.#prune.run(before, pruneRowsMax).changes) === pruneRowsMax;
   }
 
   #nextNode(node: string): string | null {

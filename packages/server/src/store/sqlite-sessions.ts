@@ -49,10 +49,10 @@ export class StoredSessions {
       .map((row) => ({ node: textOf(row["node"]), remainingMs: integerOf(row["ends_at"]) - now }));
   }
 
-  /** Deletes sessions that nobody can claim any more, and leases that nobody asks for. */
-  prune(now: Millis): void {
-    this.#statements.prune.run(now, pruneRowsMax);
+  /** Deletes sessions that nobody can claim any more, and leases that nobody asks for. True when there may be more. */
+  prune(now: Millis): boolean {
     this.#statements.pruneLeases.run(now - endedLeaseKeepMs);
+    return Number(this.#statements.prune.run(now, pruneRowsMax).changes) === pruneRowsMax;
   }
 }
 

@@ -107,7 +107,7 @@ class SqliteStore implements Store {
   readJournal(after: ReadonlyMap<string, number>, limit: number): Promise<readonly JournalRow[]> {
     return this.#call("readJournal", [after, limit]);
   }
-  prune(before: Millis, clientIdsBefore: Millis): Promise<void> {
+  prune(before: Millis, clientIdsBefore: Millis): Promise<boolean> {
     return this.#call("prune", [before, clientIdsBefore, this.#options.clock.now()]);
   }
   putRoom(room: Room): Promise<void> {

@@ -132,6 +132,25 @@ export function sessionContract(open: () => Promise<StoreHarness>): void {
       expect(await store.putSessions([sessionOf("a"), sessionOf("b")])).toEqual([true, false]);
     });
 
+    test("who prunes is told whether there may be more than go at once", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const pids = Array.from({ length: 10_500 }, (_, index) => `pid-${index}`);
+      const put = async (generation: number): Promise<number> => {
+        let written = 0;
+        for (let from = 0; from < pids.length; from += 1_000) {
+          const batch = pids.slice(from, from + 1_000).map((pid) => sessionOf(pid, { generation }));
+          written += (await store.putSessions(batch)).filter(Boolean).length;
+        }
+        return written;
+      };
+      expect(await put(5)).toBe(pids.length);
+      expect(await store.prune(0, 0)).toBe(false);
+      await harness.advance(2 * keepMs);
+      for (let calls = 1; await store.prune(0, 0); calls += 1) expect(calls).toBeLessThan(2);
+      expect(await put(1)).toBe(pids.length);
+    }, 60_000);
+
     test("batches have bounds, and may be empty", async () => {
       await using harness = await open();
       const { store } = harness;

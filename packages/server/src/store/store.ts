@@ -52,8 +52,11 @@ export interface Store extends AsyncDisposable {
    */
   readJournal(after: ReadonlyMap<string, number>, limit: number): Promise<readonly JournalRow[]>;
 
-  /** Deletes journal rows written before `before`, client ids of entries before `clientIdsBefore`, and sessions that have ended. At most 10,000 of each a call. */
-  prune(before: Millis, clientIdsBefore: Millis): Promise<void>;
+  /**
+   * Deletes journal rows written before `before`, client ids of entries before `clientIdsBefore`, and sessions that have
+   * ended. At most 10,000 of each a call; true when there may be more.
+   */
+  prune(before: Millis, clientIdsBefore: Millis): Promise<boolean>;
 
   /** Creates a room and opens its log, or changes its settings; `createdAt` stays that of its creation. */
   putRoom(room: Room): Promise<void>;
