@@ -17,7 +17,7 @@ export interface Connection {
   write(frames: readonly Buffer[], confirms?: boolean): void;
   /** Pings now, or as soon as the outstanding ping is answered: what was written until then is soon known to have arrived. */
   confirm(): void;
-  /** Ends the Engine.IO connection. `transport` lets stock clients return by themselves; the reason is logged and counted. */
+  /** Ends the Engine.IO connection, upon which stock clients return by themselves. The reason is counted, and logged of those on `/`. */
   close(reason: CloseReason): void;
 }
 
@@ -40,7 +40,10 @@ export interface ConnectionEvents {
   onClosed(reason: CloseReason): void;
 }
 
-/** Coded, so that nobody reads text to decide; metrics count disconnects by it. */
+/**
+ * Coded, so that nobody reads text to decide; metrics count disconnects by it. `overloaded`: a namespace does not let the
+ * client in for now, whatever the cause.
+ */
 export type CloseReason =
   | "client_closed"
   | "transport_error"

@@ -9,7 +9,7 @@ export interface WheelItem {
   dueTick: number;
   /** Called once per `schedule`, with the item outside of the wheel. */
   onDue(tick: number): void;
-  /** The process was stopped for longer than a tick, and what clients sent meanwhile has been read now. */
+  /** The process was stopped for more than a second, and what clients sent meanwhile has been read now. */
   onStalled(tick: number): void;
 }
 
