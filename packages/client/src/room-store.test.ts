@@ -131,6 +131,24 @@ test("the room is left with its last subscriber, but not between two that follow
   await expect.poll(() => textsOf(room.store.view())).toEqual(["still here"]);
 });
 
+test("a message that was committed before the latest page is not shown below it", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server);
+  room.subscribe();
+  const { client, store } = room;
+  const later = { id: "m", roomId: "r", seq: 90, userId: "her", text: "", createdAt: "2030-01-01T00:00:00.000Z" };
+  const own = { clientId: "c", roomId: "r", text: "mine", createdAt: later.createdAt };
+  client.room("r").emit("outgoing", { ...own, status: "sending" });
+  client.room("r").emit("reset", { reason: "too_far", messages: [later] });
+  expect(store.view().outgoing).toHaveLength(1);
+  client.room("r").emit("outgoing", { ...own, status: "sent", id: "o", seq: 7 });
+  expect(store.view().outgoing).toEqual([]);
+  client.room("r").emit("outgoing", { ...own, status: "sent", id: "o", seq: 91 });
+  expect(store.view().outgoing).toHaveLength(1);
+  client.room("r").emit("reset", { reason: "too_far", messages: [{ ...later, seq: 190 }] });
+  expect(store.view().outgoing).toEqual([]);
+});
+
 test("a room that the app has joined before is shown from its latest page on", async () => {
   await using server = await FakeServer.start();
   server.say("r", "before");

@@ -127,7 +127,9 @@ export class RoomStore {
 
   #show(messages: readonly Message[]): void {
     const shown = new Set(messages.map(({ clientId }) => clientId));
-    const outgoing = this.#view.outgoing.filter(({ clientId }) => !shown.has(clientId));
+    const outgoing = this.#view.outgoing.filter(
+      (message) => !shown.has(message.clientId) && !hasItsPlace(message, messages),
+    );
     this.#change({ messages: messages.slice(-messagesMax), outgoing });
   }
 
@@ -135,10 +137,10 @@ export class RoomStore {
     this.#change({ messages: this.#view.messages.map((message) => (message.seq === seq ? change(message) : message)) });
   }
 
-  /** One that was sent stays until it is among the messages. */
+  /** One that was sent stays until the messages have come to its place. */
   #changeOutgoing(changed: OutgoingMessage): void {
     const { clientId } = changed;
-    const isShown = changed.status === "sent" && this.#view.messages.some((message) => message.clientId === clientId);
+    const isShown = hasItsPlace(changed, this.#view.messages);
     const isKnown = this.#view.outgoing.some((message) => message.clientId === clientId);
     const outgoing = this.#view.outgoing.flatMap((message) => {
       if (message.clientId !== clientId) return [message];
@@ -195,4 +197,9 @@ export class RoomStore {
     this.#view = { ...this.#view, ...changed };
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** Committed among the messages or before the first of them: below them it would stand in the wrong place. */
+function hasItsPlace(message: OutgoingMessage, messages: readonly Message[]): boolean {
+  return message.status === "sent" && message.seq <= (messages.at(-1)?.seq ?? 0);
 }

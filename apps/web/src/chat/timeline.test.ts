@@ -117,6 +117,15 @@ describe("messages on their way", () => {
     expect(clientIdsOf(timelines.resetTimeline(sending, page, me))).toEqual([]);
   });
 
+  test("go when they turn out to be committed before the latest page", () => {
+    const sending = timelines.changeOutgoing(loaded(90), outgoing("c", { status: "sending" }));
+    const sent = timelines.changeOutgoing(sending, outgoing("c", { status: "sent", id: "id-7", seq: 7 }));
+    expect(clientIdsOf(sent)).toEqual([]);
+    const next = timelines.changeOutgoing(sending, outgoing("c", { status: "sent", id: "id-91", seq: 91 }));
+    expect(clientIdsOf(next)).toEqual(["c"]);
+    expect(clientIdsOf(timelines.resetTimeline(next, [message(190)], me))).toEqual([]);
+  });
+
   test("keep their place when they fail, and go last when they are sent again", () => {
     const both = ["a", "b"].reduce(
       (timeline, clientId) => timelines.changeOutgoing(timeline, outgoing(clientId, { status: "sending" })),

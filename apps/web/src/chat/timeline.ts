@@ -33,7 +33,7 @@ export function resetTimeline(timeline: Timeline, messages: readonly Message[], 
   const arrived = new Set(messages.filter((message) => message.userId === userId).map(({ clientId }) => clientId));
   return {
     messages,
-    outgoing: timeline.outgoing.filter(({ clientId }) => !arrived.has(clientId)),
+    outgoing: timeline.outgoing.filter((message) => !arrived.has(message.clientId) && !hasItsPlace(message, messages)),
     loaded: true,
     older: hasOlder(messages) ? "some" : "none",
     pageStarts: startsOf(messages),
@@ -65,10 +65,10 @@ export function eraseMessage(timeline: Timeline, seq: number): Timeline {
   return { ...timeline, messages: timeline.messages.filter((message) => message.seq !== seq), prepended: false };
 }
 
-/** A message of this user has another state; one that is committed and shown as such adds nothing. */
+/** A message of this user has another state; one that is committed where the messages have come to adds nothing. */
 export function changeOutgoing(timeline: Timeline, changed: OutgoingMessage): Timeline {
   const { clientId } = changed;
-  const shown = changed.status === "sent" && timeline.messages.some(({ seq }) => seq === changed.seq);
+  const shown = hasItsPlace(changed, timeline.messages);
   const others = timeline.outgoing.filter((message) => message.clientId !== clientId);
   const known = timeline.outgoing.findIndex((message) => message.clientId === clientId);
   const outgoing = shown
@@ -102,6 +102,11 @@ export function addOlder(timeline: Timeline, page: readonly Message[], before: n
     pageStarts: new Set([...timeline.pageStarts, ...startsOf(page)]),
     prepended: true,
   };
+}
+
+/** Committed among the messages or before the first of them: below them it would stand in the wrong place. */
+function hasItsPlace(message: OutgoingMessage, messages: readonly Message[]): boolean {
+  return message.status === "sent" && message.seq <= (messages.at(-1)?.seq ?? 0);
 }
 
 function change(timeline: Timeline, seq: number, apply: (message: Message) => Message): Timeline {
