@@ -11,13 +11,21 @@ import type { WorkerProcess } from "./worker-process.ts";
 
 const program = pathToFileURL(path.join(repositoryRoot, "test/support/crew-member-process.ts"));
 
+interface Told {
+  readonly workers?: number;
+  readonly first?: ToMember;
+  readonly last?: ToMember;
+}
+
 /** `first`: what each process is told at its beginning, `last` at its end. */
-function crewOf({ workers = 2, first = "begin", last = 0 }: { workers?: number; first?: ToMember; last?: ToMember }) {
+function crewOf({ workers = 2, first = "begin", last = 0 }: Told, programNow = () => program) {
   const lost: object[] = [];
   const pids: number[] = [];
   const crew: Crew<ToMember, "ready"> = new Crew({
     workers,
-    program,
+    get program() {
+      return programNow();
+    },
     clock: systemClock,
     seat: (process: WorkerProcess<ToMember, "ready">) => {
       pids.push(process.pid ?? 0);
@@ -62,4 +70,42 @@ test("who does not end when told is ended by force", async () => {
   await stubborn.crew.stop(50);
   expect(stubborn.pids).toHaveLength(2);
   expect(stubborn.pids.filter(isRunning)).toEqual([]);
+});
+
+/** A process of it cannot even be begun, as when the machine has no memory or no file descriptor left for one. */
+const noProgram = new URL("https://example.invalid/");
+
+test("a worker that cannot be begun again just now is tried again later, and the others stay", async () => {
+  let wanted = program;
+  await using member = crewOf({}, () => wanted);
+  const { crew, lost } = member;
+  await crew.start();
+  const second = crew.ready.find(({ number }) => number === 1);
+  wanted = noProgram;
+  crew.ready.find(({ number }) => number === 0)?.link.send(7);
+  await eventually("two losses", () => lost.length >= 2 || undefined);
+  expect(lost[1]).toEqual({ worker: 0, code: null, signal: null, againInMs: 200 });
+  expect(crew.ready).toEqual([second]);
+  wanted = program;
+  await eventually("another", () => crew.ready.length === 2 || undefined);
+}, 60_000);
+
+test("a start of which a process cannot be begun fails, and leaves no process", async () => {
+  const programs = [program, noProgram];
+  await using failing = crewOf({}, () => programs.shift() ?? program);
+  await expect(failing.crew.start()).rejects.toThrow(/URL must be of scheme file/);
+  expect(failing.pids).toHaveLength(1);
+  expect(failing.pids.filter(isRunning)).toEqual([]);
+});
+
+test("of a process that the system does not begin, its crew hears and nothing else does", async () => {
+  await using failing = crewOf({ workers: 1 });
+  const { execPath } = process;
+  process.execPath = path.join(repositoryRoot, "no-such-program");
+  try {
+    await expect(failing.crew.start()).rejects.toThrow("could not be begun");
+  } finally {
+    process.execPath = execPath;
+  }
+  expect(failing.pids).toEqual([]);
 });

@@ -108,6 +108,16 @@ export class Crew<Out, In> {
   #begin(worker: number): void {
     const place = this.#places[worker];
     if (place === undefined || this.#stopping !== null) return;
+    try {
+      this.#beginAt(worker, place);
+    } catch (error) {
+      // Why caught: the workers that serve clients are not to end for one that may be begun later.
+      this.#starting?.reject(error);
+      this.#onExit(worker, place, { code: null, signal: null });
+    }
+  }
+
+  #beginAt(worker: number, place: Place<Out, In>): void {
     const { clock, program } = this.#options;
     const process: WorkerProcess<Out, In> = new WorkerProcess(worker, program, {
       onMessage: (message) => seat.onMessage(message),

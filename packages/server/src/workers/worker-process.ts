@@ -37,6 +37,7 @@ export class WorkerProcess<Out, In> {
   #waiting: { readonly handover: Handover; readonly socket: Socket }[] = [];
   #ended = false;
 
+  /** Errors: throws when the system begins no process just now, as without memory or file descriptors for it. */
   constructor(number: number, program: URL, events: WorkerProcessEvents<In>) {
     this.number = number;
     // Its settings come over the link: other users of the machine see arguments.
@@ -44,6 +45,9 @@ export class WorkerProcess<Out, In> {
       serialization: "advanced",
       stdio: ["ignore", "inherit", "inherit", "ipc", "pipe"],
     });
+    // Why before all else: of a process that was not begun the error is told later, and may be all that there is of it.
+    this.#child.on("error", () => {});
+    if (this.#child.pid === undefined) throw new Error("a process could not be begun");
     const pipe = this.#child.stdio[linkDescriptor];
     if (!(pipe instanceof Socket)) throw new Error("a child process has no link");
     this.link = new Link(pipe, {
@@ -59,9 +63,6 @@ export class WorkerProcess<Out, In> {
       events.onExit(exit);
     };
     this.#child.on("exit", (code, signal) => end({ code, signal }));
-    this.#child.on("error", () => {
-      if (this.#child.pid === undefined) end({ code: null, signal: null });
-    });
     this.#child.on("message", (message, handle) => {
       if (message === takenMessage) this.#taken();
       if (!(handle instanceof Socket)) return;
