@@ -352,3 +352,16 @@ test("[OUT-1] what a node owes when it goes is asked for again at the next one, 
   expect(await outcome).toMatchObject({ status: "sent" });
   expect(states.values.map(({ state }) => state)).toEqual(["connected"]);
 });
+
+test("an announcement that was erased is passed over, without a new connection", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const heard = new Recorder<unknown>();
+  client.on("announcement", ({ message }) => heard.add(message));
+  await recordStates(client).first(({ state }) => state === "connected");
+  server.append("@announcements", "announcement", ["one", { id: "a", seq: 1, at: "now" }]);
+  server.append("@announcements", "entry_erased", [{ roomId: "@announcements", seq: 2 }]);
+  server.append("@announcements", "announcement", ["three", { id: "c", seq: 3, at: "now" }]);
+  expect(await heard.count(2)).toEqual(["one", "three"]);
+  expect(server.auths).toHaveLength(1);
+});

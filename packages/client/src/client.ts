@@ -267,7 +267,9 @@ export class Client {
     socket.on(event, (payload: ServerEvents[Name][0], offset: unknown) => {
       const place = parseOffset(offset);
       const room = this.#wantedRoom(place?.log);
-      if (place !== undefined && room?.subscription.accept(place.position) === true) deliver(room, payload);
+      // Why: of the server's own logs entries are erased, too.
+      if (place?.log.startsWith("@") === true) this.#advance(place);
+      else if (place !== undefined && room?.subscription.accept(place.position) === true) deliver(room, payload);
     });
   }
 
