@@ -256,8 +256,13 @@ describe("requests", () => {
   });
 
   test.each([
-    { what: "packets", settings: { queuedPacketsMax: 10 }, packet: '42["ask"]', count: 12 },
-    { what: "bytes", settings: { queuedBytesMax: 5_000 }, packet: `42["ask","${"x".repeat(1_000)}"]`, count: 7 },
+    { what: "packets", settings: { pendingRequestsMax: 10 }, packet: '42["ask"]', count: 12 },
+    {
+      what: "bytes",
+      settings: { pendingRequestBytesMax: 5_000 },
+      packet: `42["ask","${"x".repeat(1_000)}"]`,
+      count: 7,
+    },
   ])("[FEED-4] too many waiting $what end the connection", async ({ settings, packet, count }) => {
     await using server = await startEchoServer({ settings });
     await using client = await RawWebSocket.join(server.port);
@@ -269,7 +274,7 @@ describe("requests", () => {
   });
 
   test("[FEED-4] one packet alone may wait, whatever its size", async () => {
-    await using server = await startEchoServer({ settings: { queuedBytesMax: 100 } });
+    await using server = await startEchoServer({ settings: { pendingRequestBytesMax: 100 } });
     await using client = await RawWebSocket.join(server.port);
     client.send('42["reject"]');
     client.send(`420["ask","${"x".repeat(1_000)}"]`);

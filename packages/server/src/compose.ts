@@ -331,7 +331,7 @@ function gatewaySettings(config: Config) {
     connectionsMax: config.limits.connectionsMax,
     payloadBytesMax: config.limits.payloadBytesMax,
     windowBytes: config.limits.windowBytes,
-    queuedPacketsMax: config.limits.pendingRequestsMax,
+    pendingRequestsMax: config.limits.pendingRequestsMax,
     origins: config.origins.includes("*") ? ("*" as const) : config.origins,
     localOrigins: config.mode === "development",
     namespacesMax: 16,

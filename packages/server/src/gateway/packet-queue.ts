@@ -3,20 +3,20 @@ import type { GatewaySettings } from "./settings.ts";
 
 /** Packets of one connection that wait, as they came: what they hold is taken apart when their turn comes. */
 export class PacketQueue {
-  readonly #limits: Pick<GatewaySettings, "queuedPacketsMax" | "queuedBytesMax">;
+  readonly #limits: Pick<GatewaySettings, "pendingRequestsMax" | "pendingRequestBytesMax">;
   readonly #packets: { readonly packet: string | BinaryPacket; readonly bytes: number }[] = [];
   #head = 0;
   #bytes = 0;
 
-  constructor(limits: Pick<GatewaySettings, "queuedPacketsMax" | "queuedBytesMax">) {
+  constructor(limits: Pick<GatewaySettings, "pendingRequestsMax" | "pendingRequestBytesMax">) {
     this.#limits = limits;
   }
 
   /** False, and nothing is kept, when it would be too much. One packet alone always fits. */
   push(packet: string | BinaryPacket, bytes: number): boolean {
     const count = this.#packets.length - this.#head;
-    if (count >= this.#limits.queuedPacketsMax) return false;
-    if (count > 0 && this.#bytes + bytes > this.#limits.queuedBytesMax) return false;
+    if (count >= this.#limits.pendingRequestsMax) return false;
+    if (count > 0 && this.#bytes + bytes > this.#limits.pendingRequestBytesMax) return false;
     this.#packets.push({ packet, bytes });
     this.#bytes += bytes;
     return true;

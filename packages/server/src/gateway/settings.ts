@@ -22,9 +22,9 @@ export interface GatewaySettings {
   readonly namespaceLengthMax: number;
   /** Namespaces of one connection. */
   readonly namespacesMax: number;
-  /** Packets, and their bytes, that wait while a handler is busy or the window is half full. */
-  readonly queuedPacketsMax: number;
-  readonly queuedBytesMax: number;
+  /** Packets of one connection, and their bytes, that wait while a handler is busy or the window is half full. */
+  readonly pendingRequestsMax: number;
+  readonly pendingRequestBytesMax: number;
   /** WebSocket control frames and Engine.IO packets that carry nothing, between two visits of the heartbeat. */
   readonly idlePacketsMax: number;
   /**
@@ -50,8 +50,8 @@ export const defaultGatewaySettings: GatewaySettings = {
   packetDepthMax: 128,
   namespaceLengthMax: 256,
   namespacesMax: 16,
-  queuedPacketsMax: 1_024,
-  queuedBytesMax: 1_048_576,
+  pendingRequestsMax: 1_024,
+  pendingRequestBytesMax: 1_048_576,
   idlePacketsMax: 2_000,
   origins: "*",
   localOrigins: false,
