@@ -277,6 +277,22 @@ test("without development mode a form asks for a token", async () => {
   await page.getByText("The connection has ended").waitFor();
 });
 
+test("a room that may not be entered says so, waits for nothing, and keeps no message waiting", async () => {
+  await using server = await DevelopmentServer.start();
+  const token = await server.token("alice");
+  const { page } = await browser.open("about:blank");
+  await page.route("**/dev/session", (route) => route.fulfill({ status: 404, body: "" }));
+  await page.goto(server.publicUrl);
+  await page.getByLabel("Token").fill(token);
+  await page.getByLabel("Room").fill("not-there");
+  await page.getByRole("button", { name: "Join" }).click();
+  const alice = windowOf(page, "alice");
+  await alice.frame.getByText("This room is closed to you").waitFor();
+  await alice.frame.getByText("Loading").waitFor({ state: "detached" });
+  await alice.send("into nothing");
+  await alice.message("into nothing").getByRole("button", { name: "Discard" }).waitFor();
+});
+
 test("who asks for less motion gets none", async () => {
   await using server = await DevelopmentServer.start();
   const { page, alice } = await openChat(server, { reducedMotion: "reduce" });

@@ -46,7 +46,12 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
         </p>
       )}
       <div className="feed-area">
-        <Feed session={session} timeline={state.timeline} shown={shown} ended={state.connection.state === "closed"} />
+        <Feed
+          session={session}
+          timeline={state.timeline}
+          shown={shown}
+          ended={state.connection.state === "closed" || state.roomError !== undefined}
+        />
         <Notices notices={state.notices} onDismiss={(key) => session.dismiss(key)} />
       </div>
       <p className="typing" aria-live="off">
