@@ -11,10 +11,14 @@ const commitMs = 2 * latencyMs;
 /** A store that notes what reached it. */
 class NotedStore extends MemoryStore {
   readonly batches: AppendBatch[] = [];
+  /** How many more appends fail in a way that the port does not name, as when the database takes a right away. */
+  brokenFor = 0;
 
   override append(batch: AppendBatch) {
     this.batches.push(batch);
-    return super.append(batch);
+    if (this.batches.length === 1 || this.brokenFor === 0) return super.append(batch);
+    this.brokenFor -= 1;
+    return Promise.reject(new Error("permission denied for function append_batch"));
   }
 }
 
@@ -107,6 +111,23 @@ describe("append", () => {
     await clock.advance(20 * commitMs + 5 * defaultSequencerLimits.storeRetryMs);
     expect(store.batches.map(({ n }) => n)).toEqual([1, 1, 1, 1]);
     expect(told.map(({ from, events }) => [from, events.length])).toEqual([[1, 1]]);
+  });
+
+  test("[LOG-3] it is found out also when the store fails in an unknown way meanwhile, and nothing waits for ever", async () => {
+    const { clock, store, told, sequencer, append } = setUp();
+    store.failNextAppends("unknown_committed");
+    store.brokenFor = 4;
+    outcomesOf([append()]);
+    await clock.advance(commitMs);
+    const waiting = outcomesOf([append()]);
+    await clock.advance(3 * defaultSequencerLimits.storeRetryMs);
+    expect(waiting).toEqual(["store_unavailable"]);
+    await clock.advance(3 * defaultSequencerLimits.storeRetryMs);
+    expect(told.map(({ from, events }) => [from, events.length])).toEqual([[1, 1]]);
+    const later = outcomesOf([append()]);
+    await clock.advance(2 * commitMs);
+    expect(later).toEqual([2]);
+    await sequencer.stop();
   });
 
   test("[LOG-1] while the store stays away during that, sends are refused, and taken again when it is back", async () => {

@@ -261,8 +261,8 @@ export class Sequencer {
         const results = await this.#store.append(request);
         this.#away = false;
         return results;
-      } catch (error) {
-        if (!(error instanceof OutcomeUnknown) && !(error instanceof StoreUnavailable)) throw error;
+      } catch {
+        // Why whatever it is: without the answer this node can number no other batch, and nobody else would ask for it.
       }
       if (tries >= triesBeforeAway) {
         this.#away = true;
