@@ -137,6 +137,7 @@ export class Feeds {
     this.#bus.follow(log);
     const state = await this.#stateOf(log).catch((error: unknown) => {
       this.#bus.unfollow(log);
+      this.#announcedWhileOpening.delete(log);
       throw error;
     });
     const feed = new Feed(log, state, {

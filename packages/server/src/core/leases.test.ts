@@ -148,3 +148,18 @@ test("a node that was read of, and never heard or leased, is forgotten", async (
   expect(follower.known).toBe(0);
   await stop();
 });
+
+test("[FEED-2] what was heard of a log that could not be opened is forgotten: its feed begins with what the store says", async () => {
+  const { clock, store, feeds, stop } = follow();
+  await store.open(room);
+  store.setDown(true);
+  const refused = Promise.resolve(feeds.open(room)).catch((error: unknown) => error);
+  feeds.announced(room, "another life", 7);
+  await clock.settle();
+  expect(await refused).toBeInstanceOf(Error);
+  store.setDown(false);
+  await opened(clock, feeds);
+  await clock.settle();
+  expect(store.calls.get("readAfter")).toBeUndefined();
+  await stop();
+});
