@@ -26,7 +26,10 @@ export interface RoomEvents {
   typing: [userId: string];
   /** The state of a message of this client has changed. */
   outgoing: [message: OutgoingMessage];
-  /** The latest page, which replaces what was shown: on the first join, and when the server could not continue. */
+  /**
+   * The latest page, which replaces what was shown: on the first join, when the server could not continue, and when a
+   * hook begins to show a room that was joined before.
+   */
   reset: [reset: RoomReset];
   /** The server cannot continue from the position reached; a `reset` follows. */
   gap: [gap: ServerEvents["room_gap"][0]];
