@@ -94,3 +94,19 @@ test("[REC-2] sessions that got many entries are stored within a second or two, 
   expect(Math.max(...store.writes)).toBe(50);
   for (const pid of pids) expect(await isStored(pid)).toBe(true);
 });
+
+test("[REC-3] a session that ended while the store was away ends there when it is back: nobody comes back to it", async () => {
+  const { clock, store, keeper, isStored } = createKeeper();
+  const session = createSession(clock, "pid");
+  const kept = keeper.keep(session);
+  await clock.settle();
+  await kept;
+  store.setDown(true);
+  session.dropped = true;
+  keeper.forget(session);
+  keeper.end(session);
+  await clock.advance(5_000);
+  store.setDown(false);
+  await clock.advance(2_000);
+  expect(await isStored("pid")).toBe(false);
+});

@@ -53,6 +53,7 @@ export class SessionKeeper {
   readonly #advanced = new Set<Session>();
   /** Connected ones, in the order of their last writes. */
   readonly #connected = new Set<Session>();
+  /** Bounded by the sessions that were stored: while the store is away, no others are. */
   #ended: SessionKey[] = [];
   #working: Promise<void> | null = null;
   #stopped = false;
@@ -208,6 +209,7 @@ export class SessionKeeper {
         if (ended.length > 0) await this.#store.endSessions(ended);
       } catch (error) {
         this.#giveBack(batch, error);
+        if (mayPass(error)) this.#ended.push(...ended);
         if (this.#stopped) break;
         await new Promise<void>((resolve) => this.#clock.after(this.#limits.storeRetryMs, resolve));
       }
