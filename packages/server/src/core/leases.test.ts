@@ -38,6 +38,28 @@ test("a lease ends with its node's stop", async () => {
   await world.stop();
 });
 
+test("a lease that is being renewed as its node stops ends nevertheless", async () => {
+  const clock = new SimulatedClock();
+  const renewed = Promise.withResolvers<void>();
+  class SlowStore extends MemoryStore {
+    override async renewLease(node: string, ms: number): Promise<void> {
+      await renewed.promise;
+      await super.renewLease(node, ms);
+    }
+  }
+  const store = new SlowStore({ clock });
+  const leases = new Leases({ store, clock, node: "a", alone: false });
+  leases.start();
+  const stopped = leases.stop();
+  await clock.advance(10);
+  renewed.resolve();
+  await clock.advance(10);
+  await stopped;
+  const [lease] = await Promise.all([store.leases(), clock.advance(10)]);
+  expect(lease).toEqual([{ node: "a", remainingMs: expect.any(Number) }]);
+  expect(lease[0]?.remainingMs).toBeLessThanOrEqual(0);
+});
+
 test("a node that does not reach the store knows of no lease that has ended since", async () => {
   const world = new World();
   const one = await world.startNode();

@@ -16,6 +16,8 @@ export class Leases {
   readonly #alone: boolean;
   /** When the lease of each ended, by this node's monotonic clock; null while it holds. */
   #endedAt = new Map<string, number | null>();
+  /** On their way to the store. */
+  readonly #renewals = new Set<Promise<void>>();
   #cancelRenewal: () => void = () => {};
   #cancelLook: () => void = () => {};
   #stopped = false;
@@ -38,7 +40,10 @@ export class Leases {
     this.#stopped = true;
     this.#cancelRenewal();
     this.#cancelLook();
-    if (!this.#alone) await this.#store.endLease(this.#node).catch(() => {});
+    if (this.#alone) return;
+    // Why: one that lands after the end would have the others wait for a node that is gone.
+    await Promise.all(this.#renewals);
+    await this.#store.endLease(this.#node).catch(() => {});
   }
 
   /** How long ago a node's lease ended, in milliseconds; null when it holds, or is not known. */
@@ -54,7 +59,9 @@ export class Leases {
 
   #renew(): void {
     // A store that is away is told the next time.
-    this.#store.renewLease(this.#node, leaseMs).catch(() => {});
+    const renewal = this.#store.renewLease(this.#node, leaseMs).catch(() => {});
+    this.#renewals.add(renewal);
+    void renewal.then(() => this.#renewals.delete(renewal));
     this.#cancelRenewal = this.#clock.after(renewMs, () => this.#renew());
   }
 
