@@ -136,4 +136,20 @@ describe("a store whose thread dies", { timeout: 120_000 }, () => {
     await using again = await openSqliteStore(options);
     expect(await again.open(room)).toMatchObject({ head: 0 });
   });
+
+  test("a store that is closed while it reopens gives its folder free when that thread, too, has ended", async () => {
+    await using folder = await createTemporaryFolder();
+    const clock = new SimulatedClock();
+    const workers: Worker[] = [];
+    const options = { folder: folder.path, clock, onThread: (worker: Worker) => void workers.push(worker) };
+    const store = await openSqliteStore(options);
+    await workers[0]?.terminate();
+    await eventually("the timer", () => (clock.waiting === 1 ? true : undefined));
+    await clock.advance(100);
+    expect(workers).toHaveLength(2);
+    let ended = false;
+    workers[1]?.once("exit", () => (ended = true));
+    await store[Symbol.asyncDispose]();
+    expect(ended).toBe(true);
+  });
 });

@@ -74,6 +74,8 @@ class SqliteStore implements Store {
   readonly #options: SqliteStoreOptions;
   readonly #lock: { close(): void };
   #state: State = { state: "closed" };
+  /** Never rejects. */
+  #lastReopening: Promise<void> = Promise.resolve();
 
   static async open(options: SqliteStoreOptions, lock: { close(): void }): Promise<SqliteStore> {
     const store = new SqliteStore(options, lock);
@@ -172,6 +174,7 @@ class SqliteStore implements Store {
     this.#state = { state: "closed" };
     if (last.state === "open") await last.thread.close();
     if (last.state === "reopening") last.cancel();
+    await this.#lastReopening;
     this.#lock.close();
   }
 
@@ -201,7 +204,9 @@ class SqliteStore implements Store {
   }
 
   #reopenAfter(ms: number): void {
-    const cancel = this.#options.clock.after(ms, () => void this.#reopen(ms));
+    const cancel = this.#options.clock.after(ms, () => {
+      this.#lastReopening = this.#reopen(ms);
+    });
     this.#state = { state: "reopening", cancel };
   }
 
