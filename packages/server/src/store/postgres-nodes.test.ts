@@ -139,6 +139,30 @@ describe("several nodes on one Postgres", { timeout: 120_000 }, () => {
     expect(seqsOf(await entriesAfter(store, deleted, 0))).toEqual([1]);
   });
 
+  test("[REC-2] a session that is written again while another node prunes it stays", async () => {
+    await using opened = await openNodes(2);
+    const { store, second, schema } = opened;
+    const key = { pid: "p", tenant: "main", userId: "anna" };
+    const session = { ...key, id: "i", owner: "node-1", generation: 1, keepMs: 60_000, cursors: [] };
+    await store.putSessions([session]);
+    await server.sql(`UPDATE ${schema}.session SET ends_at = 0`);
+    const writer = new Client({ connectionString: server.url() });
+    await writer.connect();
+    try {
+      await writer.query("BEGIN");
+      await writer.query(`UPDATE ${schema}.session SET ends_at = ${schema}.now_ms() + 60000`);
+      const pruned = second.prune(0, 0);
+      await eventually("prune waits", async () =>
+        (await server.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")).at(0),
+      );
+      await writer.query("COMMIT");
+      await pruned;
+    } finally {
+      await writer.end();
+    }
+    expect(await store.claimSessions([{ ...key, node: "node-2" }])).toEqual([{ ...session, generation: 2 }]);
+  });
+
   test("the time of each commit, and the number of its appends, are told", async () => {
     const commits: number[] = [];
     await using store = await openPostgresStore({

@@ -119,6 +119,7 @@ const statements = {
         RETURNING 1
       ), sessions AS (
         DELETE FROM session WHERE pid IN (SELECT pid FROM session WHERE ends_at <= now_ms() ORDER BY ends_at LIMIT $4)
+          AND ends_at <= now_ms() -- again, for one that was written meanwhile
         RETURNING 1
       ), leases AS (
         DELETE FROM lease WHERE ends_at <= now_ms() - $3
