@@ -112,7 +112,7 @@ export async function openNode(config: Config, options: NodeOptions, place?: Nod
     readiness: async () => {
       if (stopping) return { ready: false, reason: "this node is stopping" } as const;
       if (edge.gateway.paused) return { ready: false, reason: "this node is draining" } as const;
-      const readiness = await readinessOf(store);
+      const readiness = await readinessOf(store, node);
       return place?.summary?.readiness(readiness) ?? readiness;
     },
   };
@@ -356,7 +356,8 @@ function nodeLimits({ limits, flush, recovery, access, presence, auth }: Config)
   };
 }
 
-async function readinessOf(store: Store): Promise<Readiness> {
+async function readinessOf(store: Store, { sequencer }: Pick<ParleyNode, "sequencer">): Promise<Readiness> {
+  if (sequencer.away) return { ready: false, reason: "the store does not say what became of this node's last batch" };
   try {
     await store.states([]);
     return { ready: true };

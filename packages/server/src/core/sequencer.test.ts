@@ -131,18 +131,21 @@ describe("append", () => {
   });
 
   test("[LOG-1] while the store stays away during that, sends are refused, and taken again when it is back", async () => {
-    const { clock, store, append } = setUp();
+    const { clock, store, sequencer, append } = setUp();
     store.failNextAppends("unknown_committed");
     outcomesOf([append()]);
     await clock.advance(commitMs);
     store.setDown(true);
     const waiting = outcomesOf([append()]);
+    expect(sequencer.away).toBe(false);
     await clock.advance(5 * defaultSequencerLimits.storeRetryMs);
+    expect(sequencer.away).toBe(true);
     const late = outcomesOf([append()]);
     await clock.settle();
     expect([...waiting, ...late]).toEqual(["store_unavailable", "store_unavailable"]);
     store.setDown(false);
     await clock.advance(2 * defaultSequencerLimits.storeRetryMs);
+    expect(sequencer.away).toBe(false);
     const back = outcomesOf([append()]);
     await clock.advance(commitMs);
     expect(back).toEqual([2]);

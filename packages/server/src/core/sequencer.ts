@@ -91,7 +91,6 @@ export class Sequencer {
   #begunAt = 0;
   #lastLogs = 0;
   #stopped = false;
-  /** The store was lost during a commit, and does not come back. */
   #away = false;
   #idle: (() => void)[] = [];
   appendedTotal = 0;
@@ -116,6 +115,11 @@ export class Sequencer {
   /** The last batch that this node committed. */
   get n(): number {
     return this.#n;
+  }
+
+  /** The store was lost during a commit, and does not say what became of it: nothing more can be sent meanwhile. */
+  get away(): boolean {
+    return this.#away;
   }
 
   /**
