@@ -39,6 +39,8 @@ interface Room {
   arrivals: string[];
   /** Users that were told of and are gone, by when the others are told. */
   partings: Map<string, number>;
+  /** Users that were said to have left, for their node was not heard any more. Null nearly always. */
+  lost: Set<string> | null;
   waiting: (() => void)[];
 }
 
@@ -110,6 +112,7 @@ export class ClusterPresence {
       crowdedUntil: 0,
       arrivals: [],
       partings: new Map(),
+      lost: null,
       waiting: [],
     });
     this.#pending.add(log);
@@ -175,17 +178,19 @@ export class ClusterPresence {
     }
     const told = this.#toldOf(log, room);
     room.partings.delete(userId);
+    room.lost?.delete(userId);
     if (told === null || told.has(userId)) return;
     told.add(userId);
     this.#events.onTold(log, "user_joined", userId, except);
   }
 
-  /** Users that were there before, and that nobody needs to be told of. */
+  /** Users that were there before: nobody needs to be told of them, but of those who were said to have left. */
   #learn(log: LogId, users: readonly string[]): void {
     const room = this.#rooms.get(log);
     if (room === undefined || !room.settled) return;
     const told = this.#toldOf(log, room);
     for (const userId of users) {
+      if (told !== null && room.lost?.has(userId) === true) this.#entered(log, userId, (otherId) => otherId === userId);
       room.partings.delete(userId);
       told?.add(userId);
     }
@@ -200,6 +205,19 @@ export class ClusterPresence {
     this.#pending.add(log);
   }
 
+  /** The node is not heard any more: its users are gone, but may show to have been there all the time. */
+  #lose(log: LogId, node: string): void {
+    const room = this.#rooms.get(log);
+    for (const userId of this.#remote.forget(log, node)) {
+      this.#gone(log, userId);
+      if (room?.partings.has(userId) !== true) continue;
+      room.lost ??= new Set();
+      room.lost.add(userId);
+      const [oldest] = room.lost;
+      if (room.lost.size > this.#listMax && oldest !== undefined) room.lost.delete(oldest);
+    }
+  }
+
   /**
    * The users whom the room's users know of; null while there are too many.
    *
@@ -208,6 +226,7 @@ export class ClusterPresence {
   #toldOf(log: LogId, room: Room): Set<string> | null {
     if (this.#isCrowded(log, room)) {
       room.told = null;
+      room.lost = null;
       room.partings.clear();
     } else {
       room.told ??= this.#union(log);
@@ -328,8 +347,7 @@ export class ClusterPresence {
     const rooms = this.#remote.roomsOf(node);
     const next = (): void => {
       if (this.#stopped || this.#heard.has(node)) return;
-      for (const log of rooms.splice(0, roomsPerTurn))
-        for (const userId of this.#remote.forget(log, node)) this.#gone(log, userId);
+      for (const log of rooms.splice(0, roomsPerTurn)) this.#lose(log, node);
       if (rooms.length > 0) this.#clock.immediate(next);
     };
     next();
@@ -342,7 +360,7 @@ export class ClusterPresence {
     for (const [log, node, at] of [...this.#remote.silentSince(now - staleMs)]) {
       this.#askAgain(log);
       if (now - Math.max(at, this.#upSince) < lostMs) continue;
-      for (const userId of this.#remote.forget(log, node)) this.#gone(log, userId);
+      this.#lose(log, node);
     }
   }
 }

@@ -237,6 +237,22 @@ describe("signals that do not come", () => {
     await world.stop();
   });
 
+  test("[PRES-1] of a whole node for long: who was said to have left is said to be there when it is heard again", async () => {
+    const cluster = await createCluster();
+    const { world, one, ann, ben } = cluster;
+    world.network.faults.lost = 1;
+    await world.clock.advance(40_000);
+    expect([told(ann), told(ben)]).toEqual([["left ben"], ["left ann"]]);
+    world.network.faults.lost = 0;
+    await world.clock.advance(16_000);
+    expect(await usersAt(cluster, one)).toEqual(["ann", "ben"]);
+    expect([told(ann), told(ben)]).toEqual([
+      ["left ben", "joined ben"],
+      ["left ann", "joined ann"],
+    ]);
+    await world.stop();
+  });
+
   test("[PRES-1] of an arrival: the next one that does come tells that it is missing", async () => {
     const cluster = await createCluster();
     const { world, one, two } = cluster;
