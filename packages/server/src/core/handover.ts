@@ -1,4 +1,3 @@
-import { RefusalError } from "@parley/protocol";
 import type { Bus, HandedSession, NodeMessage } from "../bus/bus.ts";
 import type { User } from "../gateway/connection.ts";
 import type { SessionClaim, Store, StoredSession } from "../store/store.ts";
@@ -81,11 +80,7 @@ export class Handover {
     // Why: another node may have claimed it, and have lost its client since; then what is here is too old.
     if (here !== undefined) await this.#keeper.keep(here);
     if (here !== undefined && !here.dropped) return here;
-    if (this.#sessions.full(user))
-      throw new RefusalError(
-        "too_many_connections",
-        "this user has too many connections (limits.connectionsPerUserMax)",
-      );
+    this.#sessions.requirePlace(user);
     const stored = await this.#claims.ask({ pid, tenant: user.tenant, userId: user.id, node: this.#node });
     if (stored === undefined) return undefined;
     const { owner, generation, id, cursors } = stored;

@@ -1,4 +1,4 @@
-import { type Position, RefusalError, roomIdSchema } from "@parley/protocol";
+import { type Position, roomIdSchema } from "@parley/protocol";
 import type { Bus, Signal } from "../bus/bus.ts";
 import type { Connection, User } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
@@ -212,11 +212,7 @@ export class ParleyNode {
     }
     // Why: who presents positions begins a new session, and never comes back to that one.
     if (before !== undefined && !before.dropped) this.sessions.end(before);
-    if (this.sessions.full(user))
-      throw new RefusalError(
-        "too_many_connections",
-        "this user has too many connections (limits.connectionsPerUserMax)",
-      );
+    this.sessions.requirePlace(user);
     // Why not kept: who presents positions goes on by them on any node.
     const kept = back.resume === undefined;
     const fresh = this.sessions.create(user, connection, { recovery: back.recovery !== false, kept });

@@ -211,6 +211,19 @@ describe("one owner", () => {
     expect(first.sessions.connected.size).toBe(0);
   });
 
+  test("[IN-1] sessions that wait are no way past the connections that a user may have, and are not lost by it", async () => {
+    const cluster = await createCluster({ limits: { connectionsPerUserMax: 1 } });
+    const { world, client, first } = cluster;
+    client.drop(true);
+    const other = world.addClient("anna");
+    await world.until(other.connect(first));
+    await expect(world.until(client.connect(first, "session"))).rejects.toMatchObject({ code: "too_many_connections" });
+    expect(first.sessions.connected.size).toBe(1);
+    other.drop(true);
+    await world.until(client.connect(first, "session"));
+    expect(client.recovered).toBe(1);
+  });
+
   test("[REC-2] an attempt that failed leaves the session to the next one", async () => {
     const cluster = await createCluster();
     const { world, client, second } = cluster;

@@ -63,6 +63,8 @@ export class Recovery {
       throw new RefusalError("overloaded", "another node goes on with this session; try again", 1_000);
     // Why: it may have been found for another connection just before.
     this.supersede(session);
+    // Why not sooner alone: others of the user's may have come meanwhile, and a session that waits has no place.
+    this.#sessions.requirePlace(user);
     await this.#resume(session, user, connection, back.offset);
     return session;
   }

@@ -1,3 +1,4 @@
+import { RefusalError } from "@parley/protocol";
 import type { Connection, User } from "../gateway/connection.ts";
 import type { Clock } from "./clock.ts";
 import { newDatedSecret, newSecret } from "./ids.ts";
@@ -82,12 +83,11 @@ export class Sessions {
     return found instanceof Session ? [found] : found;
   }
 
-  /** True when the user has as many connections as a user may have. */
-  full(user: User): boolean {
-    return (
-      this.of(user.tenant, user.id).filter((session) => session.connection !== null).length >=
-      this.#limits.connectionsPerUserMax
-    );
+  /** Throws `RefusalError` `too_many_connections` when the user has as many connections as a user may have. */
+  requirePlace(user: User): void {
+    const connected = this.of(user.tenant, user.id).filter((session) => session.connection !== null);
+    if (connected.length < this.#limits.connectionsPerUserMax) return;
+    throw new RefusalError("too_many_connections", "this user has too many connections (limits.connectionsPerUserMax)");
   }
 
   /**
