@@ -39,6 +39,15 @@ interface Beginning {
   readonly gap: Gap | null;
   /** The subscriber that cannot go on without the page; null when the client asks for it. */
   readonly owedTo: Subscriber | null;
+  /** The client that asks for it has left meanwhile. */
+  readonly isOff: () => boolean;
+}
+
+interface PlaceRequest {
+  readonly after?: Position | undefined;
+  readonly history?: number | undefined;
+  /** The client has left meanwhile. */
+  readonly isOff: () => boolean;
 }
 
 interface PlacementParts {
@@ -80,21 +89,22 @@ export class Placement {
     this.#close = (subscriber, reason) => parts.close(subscriber, reason);
   }
 
-  /** A subscriber of the feed after `after`, or else after the latest page, which is sent. */
-  async place(
-    session: Session,
-    log: LogId,
-    request: { after?: Position | undefined; history?: number | undefined },
-  ): Promise<Subscriber> {
-    const { after, history = historyDefault } = request;
+  /**
+   * A subscriber of the feed after `after`, or else after the latest page, which is sent. Rejects with `RefusalError`
+   * `not_joined` when it `isOff` before that.
+   */
+  async place(session: Session, log: LogId, request: PlaceRequest): Promise<Subscriber> {
+    const { after, history = historyDefault, isOff } = request;
     if (after === undefined && history > 0)
-      return this.#beginWithPage({ session, log, limit: history, gap: null, owedTo: null });
+      return this.#beginWithPage({ session, log, limit: history, gap: null, owedTo: null, isOff });
     const feed = await this.#feeds.open(log);
-    if (after === undefined) return this.subscribe(session, feed, feed.head);
-    const reason = await this.gapReason(feed, after);
-    if (reason === null) return this.subscribe(session, feed, after.seq);
-    const gap = gapOf(reason, after.epoch);
-    return this.#beginWithPage({ session, log, limit: historyDefault, gap, owedTo: null });
+    const reason = after === undefined ? null : await this.gapReason(feed, after);
+    if (after !== undefined && reason !== null) {
+      const gap = gapOf(reason, after.epoch);
+      return this.#beginWithPage({ session, log, limit: historyDefault, gap, owedTo: null, isOff });
+    }
+    if (isOff()) throw leftMeanwhile();
+    return this.subscribe(session, feed, after?.seq ?? feed.head);
   }
 
   /** The latest page instead of what the subscriber cannot continue; `reason`: what it is told before, null for nothing. */
@@ -103,7 +113,7 @@ export class Placement {
     const attempt = async (): Promise<void> => {
       const gap = gapOf(reason, subscriber.epoch);
       if (reason !== null && !isRoom(log)) await this.#tellGap(subscriber, reason);
-      else await this.#beginWithPage({ session, log, limit: historyDefault, gap, owedTo: subscriber });
+      else await this.#beginWithPage({ session, log, limit: historyDefault, gap, owedTo: subscriber, isOff: never });
     };
     const retry = (): void => {
       if (session.connection === null || !session.subscribers.includes(subscriber)) return;
@@ -193,6 +203,7 @@ export class Placement {
       const { feed, page } = await this.#readPage(beginning, before);
       const frame = historyFrame(log, page, session.offsets);
       const fits = await session.spare(frame.length + gapBytes);
+      if (beginning.isOff()) throw leftMeanwhile();
       const now = session.find(log);
       // Why: while the page waited the session may have lost its connection, come back, and begun anew in this room.
       if (now !== undefined && now !== before) return now;
@@ -278,6 +289,14 @@ export class Placement {
 function isUpToDate(page: LatestPage, feed: Feed, before: Subscriber | undefined): boolean {
   if (feed.closed || feed.epoch !== page.epoch || feed.isOutdated(page.asOf)) return false;
   return before?.epoch !== page.epoch || page.head >= before.cursor;
+}
+
+function never(): boolean {
+  return false;
+}
+
+function leftMeanwhile(): RefusalError {
+  return new RefusalError("not_joined", "the room was left before it was joined");
 }
 
 function gapOf(reason: RoomGapReason | null, epoch: Epoch): Gap | null {

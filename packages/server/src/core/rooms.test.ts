@@ -80,6 +80,41 @@ describe("joining", () => {
 });
 
 describe("leaving", () => {
+  test.each([
+    ["a page", {}],
+    ["its head", { history: 0 }],
+  ])("[REC-2] who leaves on its next connection is not joined by the last one, which waits for %s", async (_, from) => {
+    const { world, node } = await createWorld();
+    const client = world.addClient("user");
+    await world.until(client.connect(node));
+    await world.clock.advance(2_000);
+    const { session } = client;
+    if (session === null) throw new Error("the client has no session");
+    const opened = Promise.withResolvers<void>();
+    const open = node.feeds.open.bind(node.feeds);
+    node.feeds.open = async (log) => {
+      if (log === logId("default", "alpha")) await opened.promise;
+      return open(log);
+    };
+    const joining = node.rooms.join(session, { roomId: "alpha", ...from }).catch((error: unknown) => error);
+    await world.clock.advance(50);
+    client.drop(true);
+    await world.until(client.connect(node, "session"));
+    expect(client.session).toBe(session);
+    await world.until(Promise.resolve(node.rooms.leave(session, "alpha")));
+    opened.resolve();
+    expect(await world.until(joining)).toMatchObject({ code: "not_joined" });
+    await send(world, node, "alpha", numbered(3));
+    await world.clock.advance(2_000);
+    expect(session.find(logId("default", "alpha"))).toBeUndefined();
+    expect(client.transcript.pages).toEqual([]);
+    expect(await node.presence.in(logId("default", "alpha"))).toEqual({ users: [], count: 0 });
+    // And may join once more.
+    await world.until(client.join("alpha"));
+    expect(client.transcript.pages).toHaveLength(1);
+    await world.stop();
+  });
+
   test("[FEED-1] who leaves while a page waits for it gets nothing of the room any more", async () => {
     const { world, node } = await createWorld({ limits: { catchUpMax: 10 } });
     const client = world.addClient("user");

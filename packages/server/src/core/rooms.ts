@@ -33,6 +33,18 @@ export interface RoomsLimits {
   readonly catchUpMax: number;
 }
 
+interface JoinRequest {
+  readonly roomId: string;
+  readonly after?: Position | undefined;
+  readonly history?: number | undefined;
+}
+
+/** A join under way. Another connection of the session may leave the room meanwhile: nobody asks for it any more then. */
+interface Join {
+  readonly log: LogId;
+  isOff: boolean;
+}
+
 /** Where a joined session stands. */
 export interface Joined {
   readonly roomId: string;
@@ -53,6 +65,8 @@ export class Rooms {
   readonly #keep: (session: Session) => undefined | Promise<void>;
   readonly #confirmation: Confirmation;
   readonly #placement: Placement;
+  /** One for each connection of a session, at most. */
+  readonly #joins = new Map<Session, readonly Join[]>();
 
   constructor(parts: {
     store: Store;
@@ -90,11 +104,20 @@ export class Rooms {
    * begins anew from there. Rejects with `RefusalError` `forbidden`, `too_many_rooms`, `access_unavailable`, and with
    * `store_unavailable` when it has joined, but would not be known to have on another node.
    */
-  async join(
-    session: Session,
-    request: { roomId: string; after?: Position | undefined; history?: number | undefined },
-  ): Promise<Joined> {
-    const log = logId(session.user.tenant, request.roomId);
+  async join(session: Session, request: JoinRequest): Promise<Joined> {
+    const join = { log: logId(session.user.tenant, request.roomId), isOff: false };
+    this.#joins.set(session, [...(this.#joins.get(session) ?? []), join]);
+    try {
+      return await this.#join(session, request, join);
+    } finally {
+      const others = this.#joins.get(session)?.filter((other) => other !== join) ?? [];
+      if (others.length > 0) this.#joins.set(session, others);
+      else this.#joins.delete(session);
+    }
+  }
+
+  async #join(session: Session, request: JoinRequest, join: Join): Promise<Joined> {
+    const { log } = join;
     const { doubts } = session;
     await this.#require(session.user, log, "read");
     if (session.find(log) === undefined && this.#roomsOf(session) >= this.#limits.roomsPerConnectionMax) {
@@ -105,7 +128,7 @@ export class Rooms {
     }
     const before = session.find(log);
     try {
-      const subscriber = await this.#placement.place(session, log, request);
+      const subscriber = await this.#placement.place(session, log, { ...request, isOff: () => join.isOff });
       this.#enter(subscriber);
       if (session.doubts !== doubts) this.recheck(session, log);
       const joined = { roomId: request.roomId, epoch: subscriber.epoch, seq: subscriber.cursor };
@@ -122,7 +145,10 @@ export class Rooms {
    * `RefusalError` `store_unavailable`.
    */
   leave(session: Session, roomId: string): undefined | Promise<void> {
-    const subscriber = session.find(logId(session.user.tenant, roomId));
+    const log = logId(session.user.tenant, roomId);
+    // Why: a connection has its requests done in turn, but a join that was asked for on the one before may still wait.
+    for (const join of this.#joins.get(session) ?? []) join.isOff ||= join.log === log;
+    const subscriber = session.find(log);
     if (subscriber !== undefined) {
       this.#exit(subscriber, true);
       this.#placement.remove(subscriber);
