@@ -293,6 +293,23 @@ test("a room that may not be entered says so, waits for nothing, and keeps no me
   expect(await alice.frame.getByText("Loading").count()).toBe(0);
 });
 
+test("where the browser blocks its storage the page works, and keeps nothing", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page, complaints } = await browser.open("about:blank");
+  await page.addInitScript(() => {
+    for (const name of ["localStorage", "sessionStorage"])
+      Object.defineProperty(window, name, {
+        get() {
+          throw new DOMException("blocked", "SecurityError");
+        },
+      });
+  });
+  await page.goto(server.publicUrl);
+  await windowOf(page, "alice").send("kept nowhere");
+  await windowOf(page, "bob").message("kept nowhere").waitFor();
+  expect(complaints).toEqual([]);
+});
+
 test("who asks for less motion gets none", async () => {
   await using server = await DevelopmentServer.start();
   const { page, alice } = await openChat(server, { reducedMotion: "reduce" });

@@ -227,6 +227,29 @@ test("nothing of a room is delivered after its leave", async () => {
   expect(server.auths[1]?.resume).not.toHaveProperty("r");
 });
 
+test("a leave that is refused for a while is asked for again, unless the room is joined again", async () => {
+  await using server = await FakeServer.start();
+  const timers = new ManualTimers();
+  using client = connectTo(server, { timers });
+  const room = client.room("r");
+  const texts = recordTexts(room);
+  await room.join();
+  server.interfere = (event) => (event === "leave_room" ? { code: "store_unavailable" } : undefined);
+  await room.leave();
+  server.interfere = () => undefined;
+  timers.advance(4);
+  await server.until(() => server.count("leave_room") === 2);
+  await room.join();
+  server.interfere = (event) => (event === "leave_room" ? { code: "rate_limited", retryAfterMs: 50 } : undefined);
+  await room.leave();
+  await room.join();
+  timers.advance(50);
+  server.say("r", "still here");
+  expect(await texts.count(1)).toEqual(["still here"]);
+  await client.room("other").join();
+  expect(server.count("leave_room")).toBe(3);
+});
+
 test("signals and presence reach the room", async () => {
   await using server = await FakeServer.start();
   using client = connectTo(server);

@@ -205,10 +205,7 @@ export class Client {
 
   #onConnected(): void {
     for (const { id, subscription } of this.#rooms.values()) {
-      const resumed = this.#resumed.has(id);
-      subscription.connected(resumed);
-      // Why: it was left after this connection had asked for it.
-      if (resumed && !subscription.wanted) this.#requests.send("leave_room", { roomId: id }).catch(() => undefined);
+      subscription.connected(this.#resumed.has(id));
     }
     this.#outbox.pumpAll();
   }

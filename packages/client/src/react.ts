@@ -41,7 +41,8 @@ export function useConnection(): ConnectionState {
 }
 
 /**
- * The room, joined as long as a component that uses it is mounted. On a server it is as before the join: empty.
+ * The room, joined as long as a component that uses it is mounted; one that the app has joined before stays joined. On a
+ * server it is as before the join: empty.
  * What fails comes as `state: "closed"` with its `error`; `room.join()` tries again.
  */
 export function useRoom(roomId: string): RoomView {

@@ -1,14 +1,14 @@
 import { expect, test } from "vitest";
 import { FakeServer } from "../test/fake-server.ts";
 import { ManualTimers } from "../test/manual-timers.ts";
-import { Recorder } from "../test/recorder.ts";
-import { connect } from "./client.ts";
+import { Recorder, recordTexts } from "../test/recorder.ts";
+import { connect, type ConnectOptions } from "./client.ts";
 import { RoomStore, type RoomView } from "./room-store.ts";
 
-function openRoom(server: FakeServer, roomId = "r") {
+function openRoom(server: FakeServer, options: ConnectOptions = {}) {
   const timers = new ManualTimers();
-  const client = connect({ url: server.url, token: "t", backoff: { minMs: 1, maxMs: 4 } });
-  const store = new RoomStore(client.room(roomId), timers);
+  const client = connect({ url: server.url, token: "t", backoff: { minMs: 1, maxMs: 4 }, ...options });
+  const store = new RoomStore(client.room("r"), timers);
   const views = new Recorder<RoomView>();
   const subscribe = (): (() => void) => store.subscribe(() => views.add(store.view()));
   return { client, timers, store, views, subscribe, [Symbol.dispose]: () => client.close() };
@@ -159,4 +159,42 @@ test("a room that the app has joined before is shown from its latest page on", a
   server.say("r", "after");
   await room.views.first((view) => view.messages.length === 2);
   expect(textsOf(room.store.view())).toEqual(["before", "after"]);
+});
+
+test("who is there is asked again after a refusal that passes, and after no answer", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = (event) => {
+    if (event !== "presence" || server.count("presence") > 2) return undefined;
+    return server.count("presence") === 1 ? { code: "rate_limited", retryAfterMs: 2 } : "swallow";
+  };
+  using room = openRoom(server, { requestTimeoutMs: 200 });
+  room.subscribe();
+  expect(await room.views.first(isJoined)).toMatchObject({ people: ["me"], peopleCount: 1 });
+});
+
+test("who is there is asked once at a time, and once more when some came meanwhile", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = (event) => {
+    if (event === "presence" && server.count("presence") === 1)
+      for (const userId of ["a", "b", "c"]) server.broadcast("user_joined", { roomId: "r", userId });
+    return undefined;
+  };
+  using room = openRoom(server);
+  room.subscribe();
+  await server.until(() => server.count("presence") === 2);
+  await room.client.room("other").join();
+  expect(server.count("presence")).toBe(2);
+});
+
+test("a room that the app has joined itself stays joined without a subscriber", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server);
+  await room.client.room("r").join();
+  const stop = room.subscribe();
+  await room.views.first(isJoined);
+  stop();
+  const texts = recordTexts(room.client.room("r"));
+  server.say("r", "for the app");
+  expect(await texts.count(1)).toEqual(["for the app"]);
+  expect(server.count("leave_room")).toBe(0);
 });

@@ -40,15 +40,15 @@ const emptyState: RoomStoreState = {
   peopleCount: 0,
 };
 
-/** The events of a room in, one view out: in the room as long as anyone subscribes. */
+/** The events of a room in, one view out: in the room as long as anyone subscribes, and longer if it was joined before. */
 export class RoomStore {
   readonly #room: Room;
   readonly #timers: Timers;
   readonly #listeners = new Set<() => void>();
   readonly #typing = new Map<string, () => void>();
   #stopListening: readonly (() => void)[] = [];
-  /** `wanted`: somebody came or went while it was asked who is there. */
-  #presence: "idle" | "asked" | "wanted" = "idle";
+  /** The app has joined the room itself, and stays in it. */
+  #joinedBefore = false;
   #view: RoomView;
 
   constructor(room: Room, timers: Timers = systemTimers) {
@@ -77,9 +77,10 @@ export class RoomStore {
 
   #enter(): void {
     if (this.#stopListening.length > 0) return;
+    this.#joinedBefore = this.#room.subscription.wanted;
     this.#stopListening = this.#listen();
     this.#change({ outgoing: this.#room.outgoing() });
-    // Why: the app may have joined the room itself, and its first page be gone by.
+    // Why: when the app has joined the room itself, its first page may be gone by.
     this.#room.subscription.restart();
     // A refusal comes as `closed`, too.
     this.#room.join().catch(() => undefined);
@@ -91,9 +92,8 @@ export class RoomStore {
     this.#stopListening = [];
     for (const cancel of this.#typing.values()) cancel();
     this.#typing.clear();
-    this.#presence = "idle";
     this.#view = { ...this.#view, ...emptyState };
-    void this.#room.leave();
+    if (!this.#joinedBefore) void this.#room.leave();
   }
 
   #listen(): readonly (() => void)[] {
@@ -115,12 +115,8 @@ export class RoomStore {
       ),
       room.on("outgoing", (message) => this.#changeOutgoing(message)),
       room.on("typing", (userId) => this.#startTyping(userId)),
-      room.on("subscribed", () => {
-        this.#change({ state: "joined", error: undefined });
-        this.#askWhoIsHere();
-      }),
-      room.on("joined", () => this.#askWhoIsHere()),
-      room.on("left", () => this.#askWhoIsHere()),
+      room.on("subscribed", () => this.#change({ state: "joined", error: undefined })),
+      room.followPeople(({ users, count }) => this.#change({ people: users, peopleCount: count })),
       room.on("closed", (error) => this.#change({ state: "closed", error, people: [], peopleCount: 0 })),
     ];
   }
@@ -167,30 +163,6 @@ export class RoomStore {
   #stopTyping(userId: string): void {
     this.#typing.get(userId)?.();
     if (this.#typing.delete(userId)) this.#change({ typing: [...this.#typing.keys()] });
-  }
-
-  /** One question at a time, however many come and go. */
-  #askWhoIsHere(): void {
-    if (this.#presence !== "idle") {
-      this.#presence = "wanted";
-      return;
-    }
-    this.#presence = "asked";
-    const again = (): void => {
-      const isWanted = this.#presence === "wanted";
-      this.#presence = "idle";
-      if (isWanted) this.#askWhoIsHere();
-    };
-    this.#room.presence().then(
-      ({ users, count }) => {
-        if (this.#view.state === "joined") this.#change({ people: users, peopleCount: count });
-        again();
-      },
-      // The next connection asks again.
-      () => {
-        this.#presence = "idle";
-      },
-    );
   }
 
   #change(changed: Partial<RoomStoreState>): void {

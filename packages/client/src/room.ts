@@ -2,6 +2,7 @@ import type { EntryMeta, JsonValue, Message, Position, ServerEvents } from "@par
 import { Emitter } from "./emitter.ts";
 import type { ParleyError } from "./errors.ts";
 import type { Outbox, OutgoingMessage, Sending, SendOptions } from "./outbox.ts";
+import { PeopleWatch } from "./people-watch.ts";
 import type { Granted, Requests } from "./requests.ts";
 import { type RoomReset, Subscription, type SubscriptionOwner } from "./subscription.ts";
 import type { Backoff, Timers } from "./timers.ts";
@@ -73,7 +74,7 @@ export class Room {
     const owner: SubscriptionOwner = {
       connected: settings.connected,
       join: (payload, onConfirmed, onError) => requests.call("join_room", payload, onConfirmed, onError),
-      leave: (roomId) => requests.send("leave_room", { roomId }),
+      leave: (onLeft, onError) => requests.call("leave_room", { roomId: id }, onLeft, onError),
       onJoined: () => {
         this.#events.emit("subscribed");
         outbox.pump(id);
@@ -107,12 +108,14 @@ export class Room {
     return this.subscription.join(history);
   }
 
-  /** Nothing of the room is delivered any more; its unsent messages are still sent. Never rejects. */
-  async leave(): Promise<void> {
+  /**
+   * Nothing of the room is delivered any more; its unsent messages are still sent. Resolves when the server has
+   * answered; what it cannot do yet is asked again behind that. Never rejects.
+   */
+  leave(): Promise<void> {
     const left = this.subscription.leave();
     this.#settings.outbox.pump(this.id);
-    // Why ignored: the room is not wanted, so no next connection follows it.
-    await left.catch(() => undefined);
+    return left;
   }
 
   /** Puts a message into the outbox; never throws and never waits. What becomes of it comes as `outgoing`, too. */
@@ -150,6 +153,22 @@ export class Room {
     if (!connected() || timers.now() - this.#typingAtMs < typingIntervalMs) return;
     this.#typingAtMs = timers.now();
     requests.send("typing", { roomId: this.id }).catch(() => undefined);
+  }
+
+  /**
+   * Calls `listener` with who is in the room, at each join, reconnect, and whenever someone comes or goes, until the
+   * returned function is called. What the server refuses for a while, or does not answer, is asked again.
+   */
+  followPeople(listener: (people: Granted<"presence">) => void): () => void {
+    const joined = (): boolean => this.subscription.joined;
+    const watch = new PeopleWatch(this.id, { ...this.#settings, joined }, listener);
+    const changes = ["subscribed", "joined", "left"] as const;
+    const stops = [...changes.map((name) => this.on(name, watch.changed)), this.on("closed", watch.pause)];
+    watch.changed();
+    return () => {
+      for (const stop of stops) stop();
+      watch.stop();
+    };
   }
 
   /** Who is in the room now. Errors: rejects with `ParleyError`. */

@@ -21,7 +21,8 @@ export interface SubscriptionOwner {
     onConfirmed: (start: Granted<"join_room">) => void,
     onError: (error: ParleyError) => void,
   ): void;
-  leave(roomId: string): Promise<unknown>;
+  /** Calls exactly one of the two. */
+  leave(onLeft: () => void, onError: (error: ParleyError) => void): void;
   /** Entries follow now; also after each reconnect. */
   onJoined(): void;
   onReset(reset: RoomReset): void;
@@ -101,16 +102,20 @@ export class Subscription {
     this.#request();
   }
 
-  /** Nothing of the room is delivered from now on. Gives the request to leave, when there is one to make. */
-  leave(): Promise<unknown> {
+  /** Nothing of the room is delivered from now on. Resolves with the answer to the request to leave, when there is one to make. */
+  async leave(): Promise<void> {
     const told = this.wanted && this.#owner.connected();
     this.#end(new ParleyError("closed", "The room was left"));
-    return told ? this.#owner.leave(this.#roomId) : Promise.resolve();
+    if (told) await this.#unfollow();
   }
 
   /** A connection was made, in which the server was told to resume the room, or not. */
   connected(resumed: boolean): void {
-    if (this.#phase === "out") return;
+    if (this.#phase === "out") {
+      // Why: it was left after this connection had asked for it.
+      if (resumed) void this.#unfollow();
+      return;
+    }
     if (resumed && this.#position !== undefined) {
       this.#entered(this.#position);
     } else {
@@ -199,9 +204,29 @@ export class Subscription {
       this.refused(error);
       return;
     }
+    this.#retry(error, () => this.#request());
+  }
+
+  /**
+   * The server ends delivery. Resolves with its first answer; asked again after a refusal that passes, until the room is
+   * joined again or the connection ends, since no next one follows it.
+   */
+  #unfollow(): Promise<void> {
+    this.#cancelRetry();
+    const generation = this.#generation;
+    return new Promise((resolve) => {
+      this.#owner.leave(resolve, (error) => {
+        const isOver = error.retry === "never" || error.code === "disconnected";
+        if (!isOver && generation === this.#generation) this.#retry(error, () => void this.#unfollow());
+        resolve();
+      });
+    });
+  }
+
+  #retry(error: ParleyError, again: () => void): void {
     const waitMs = Math.max(error.retryAfterMs ?? 0, backoffMs(this.#backoff, this.#attempt, this.#timers.random()));
     this.#attempt += 1;
-    this.#cancelRetry = this.#timers.after(waitMs, () => this.#request());
+    this.#cancelRetry = this.#timers.after(waitMs, again);
   }
 
   #entered(position: Position): void {

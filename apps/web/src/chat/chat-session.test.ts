@@ -1,10 +1,20 @@
-import { connect } from "@parley/client";
+import { connect, ParleyError } from "@parley/client";
 import { expect, test } from "vitest";
-import { ChatSession } from "./chat-session.ts";
+import { FakeServer } from "../../../../packages/client/test/fake-server.ts";
+import { ChatSession, type ChatUser } from "./chat-session.ts";
+
+const user: ChatUser = { userId: "me", roomId: "r", getToken: () => Promise.resolve("t") };
+
+function openSession(server: FakeServer) {
+  const client = connect({ url: server.url, token: "t", backoff: { minMs: 1, maxMs: 4 } });
+  const session = new ChatSession(user, client);
+  session.open();
+  return { client, session, [Symbol.dispose]: () => session.close() };
+}
 
 test("a message that is erased while it is shown goes away", () => {
   const client = connect({ url: "http://127.0.0.1:1", getToken: () => new Promise<string>(() => undefined) });
-  const session = new ChatSession({ userId: "me", roomId: "r", getToken: () => Promise.resolve("") }, client);
+  const session = new ChatSession(user, client);
   session.open();
   const room = client.room("r");
   const [one, two] = [1, 2].map((seq) => {
@@ -14,4 +24,20 @@ test("a message that is erased while it is shown goes away", () => {
   room.emit("erased", { roomId: "r", seq: 3, entrySeq: 1 });
   expect(session.snapshot().timeline.messages.map(({ seq }) => seq)).toEqual([2]);
   session.close();
+});
+
+test("nobody is shown in a room that is closed", async () => {
+  await using server = await FakeServer.start();
+  using chat = openSession(server);
+  await expect.poll(() => chat.session.snapshot().peopleCount).toBe(1);
+  chat.client.room("r").subscription.refused(new ParleyError("forbidden", "not any more"));
+  expect(chat.session.snapshot()).toMatchObject({ people: [], peopleCount: 0, roomError: { code: "forbidden" } });
+});
+
+test("who is here is asked again when the server refuses it for a while", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = (event) =>
+    event === "presence" && server.count("presence") < 3 ? { code: "rate_limited", retryAfterMs: 1 } : undefined;
+  using chat = openSession(server);
+  await expect.poll(() => chat.session.snapshot().peopleCount).toBe(1);
 });

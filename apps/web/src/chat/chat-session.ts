@@ -6,8 +6,8 @@ import {
   type JsonValue,
   type ParleyError,
   type Room,
-  webStorageOutbox,
 } from "@parley/client";
+import { unsentOf } from "./browser-storage.ts";
 import * as timelines from "./timeline.ts";
 
 /** A window's user, and how it gets in. */
@@ -48,9 +48,9 @@ const noticeShownMs = 10_000;
 
 /** Connects a user; what was left unsent in this browser goes out first. */
 export function openChat(user: ChatUser): ChatSession {
-  // Why by room, too: what was left unsent goes on where it was written.
-  const storage = webStorageOutbox(localStorage, `${user.userId}:${user.roomId}`);
-  const session = new ChatSession(user, connect({ getToken: user.getToken, storage }));
+  const storage = unsentOf(user);
+  const kept = storage === undefined ? {} : { storage };
+  const session = new ChatSession(user, connect({ getToken: user.getToken, ...kept }));
   session.open();
   return session;
 }
@@ -135,7 +135,7 @@ export class ChatSession {
     this.#changeTimeline(timelines.olderAsked);
     this.#room.history({ before, limit: pageMessages }).then(
       (page) => this.#changeTimeline((timeline) => timelines.addOlder(timeline, page.messages, before, page.more)),
-      () => this.#changeTimeline(timelines.olderFailed),
+      () => this.#changeTimeline((timeline) => timelines.olderFailed(timeline, before)),
     );
   }
 
@@ -178,19 +178,9 @@ export class ChatSession {
       this.#changeTimeline((timeline) => timelines.changeOutgoing(timeline, message));
     });
     room.on("event", (event) => this.#notify(event));
-    room.on("subscribed", () => this.#askWhoIsHere());
-    room.on("joined", () => this.#askWhoIsHere());
-    room.on("left", () => this.#askWhoIsHere());
+    room.followPeople(({ users, count }) => this.#change({ people: users, peopleCount: count }));
     room.on("typing", (typist) => this.#showTyping(typist));
-    room.on("closed", (roomError) => this.#change({ roomError }));
-  }
-
-  #askWhoIsHere(): void {
-    this.#room.presence().then(
-      ({ users, count }) => this.#change({ people: users, peopleCount: count }),
-      // The next connection asks again.
-      () => undefined,
-    );
+    room.on("closed", (roomError) => this.#change({ roomError, people: [], peopleCount: 0 }));
   }
 
   #showTyping(userId: string): void {

@@ -1,7 +1,8 @@
 import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
 import { Icon } from "../ui/icons.tsx";
 import { texts } from "../ui/texts.ts";
-import type { ChatSession, ChatUser } from "./chat-session.ts";
+import { draftOf, keepDraft } from "./browser-storage.ts";
+import type { ChatSession } from "./chat-session.ts";
 
 // What the server takes.
 const textLengthMax = 16_384;
@@ -9,7 +10,7 @@ const textLengthMax = 16_384;
 /** Where a message is written: Enter sends, Shift+Enter begins a line. The draft outlives the page. */
 export function Composer({ session }: { session: ChatSession }): ReactNode {
   const { user } = session;
-  const [draft, setDraft] = useState(() => sessionStorage.getItem(draftKey(user)) ?? "");
+  const [draft, setDraft] = useState(() => draftOf(user));
   useEffect(() => keepDraft(user, draft), [user, draft]);
   const send = (): void => {
     if (draft.trim() === "") return;
@@ -42,13 +43,4 @@ export function Composer({ session }: { session: ChatSession }): ReactNode {
       </button>
     </form>
   );
-}
-
-function keepDraft(user: ChatUser, draft: string): void {
-  if (draft === "") sessionStorage.removeItem(draftKey(user));
-  else sessionStorage.setItem(draftKey(user), draft);
-}
-
-function draftKey({ userId, roomId }: ChatUser): string {
-  return `parley:draft:${userId}:${roomId}`;
 }

@@ -67,8 +67,9 @@ describe("earlier messages", () => {
     const asked = timelines.olderAsked(loaded(7, 8));
     const page = timelines.addOlder(asked, [message(5), message(6)], 7, true);
     expect([seqsOf(page), page.older, page.prepended]).toEqual([[5, 6, 7, 8], "some", true]);
-    expect(timelines.addOlder(page, [message(4)], 5, false).older).toBe("none");
-    expect(timelines.addOlder(page, [], 5, true).older).toBe("none");
+    const askedAgain = timelines.olderAsked(page);
+    expect(timelines.addOlder(askedAgain, [message(4)], 5, false).older).toBe("none");
+    expect(timelines.addOlder(askedAgain, [], 5, true).older).toBe("none");
   });
 
   test("are ignored when the timeline has started over meanwhile", () => {
@@ -77,10 +78,23 @@ describe("earlier messages", () => {
     expect(timelines.addOlder(fresh, [message(6)], 7, true)).toBe(fresh);
   });
 
+  test("come also when the first one shown is erased meanwhile", () => {
+    const asked = timelines.eraseMessage(timelines.olderAsked(loaded(7, 8)), 7);
+    const page = timelines.addOlder(asked, [message(5), message(6)], 7, true);
+    expect([seqsOf(page), page.older]).toEqual([[5, 6, 8], "some"]);
+  });
+
+  test("that could not be loaded say so, unless the timeline has started over meanwhile", () => {
+    const asked = timelines.olderAsked(loaded(7, 8));
+    expect(timelines.olderFailed(asked, 7).older).toBe("failed");
+    const fresh = timelines.resetTimeline(asked, [message(90)], me);
+    expect(timelines.olderFailed(fresh, 7)).toBe(fresh);
+  });
+
   test("leave the height of the rows below them as it was", () => {
     const page = [message(7, { userId: "a" }), message(8, { userId: "a" })];
     const before = timelines.resetTimeline(timelines.emptyTimeline, page, me);
-    const after = timelines.addOlder(before, [message(6, { userId: "a" })], 7, true);
+    const after = timelines.addOlder(timelines.olderAsked(before), [message(6, { userId: "a" })], 7, true);
     expect(rowsOf(after, me).slice(1)).toEqual(rowsOf(before, me));
   });
 });

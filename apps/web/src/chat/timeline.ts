@@ -14,6 +14,8 @@ export interface Timeline {
   readonly loaded: boolean;
   /** Messages before the first one shown: there may be some, they are on their way, or asking for them failed. */
   readonly older: "none" | "some" | "loading" | "failed";
+  /** The `seq` that the page on its way ends before. Why kept: the message that had it may be erased meanwhile. */
+  readonly askedBefore: number | undefined;
   /** `seq` of the first message of each page that was loaded, where looking at the one before it came later. */
   readonly pageStarts: ReadonlySet<number>;
   /** The last change put messages before the others. */
@@ -25,6 +27,7 @@ export const emptyTimeline: Timeline = {
   outgoing: [],
   loaded: false,
   older: "none",
+  askedBefore: undefined,
   pageStarts: new Set(),
   prepended: false,
 };
@@ -36,6 +39,7 @@ export function resetTimeline(timeline: Timeline, messages: readonly Message[], 
     outgoing: timeline.outgoing.filter((message) => !arrived.has(message.clientId) && !hasItsPlace(message, messages)),
     loaded: true,
     older: hasOlder(messages) ? "some" : "none",
+    askedBefore: undefined,
     pageStarts: startsOf(messages),
     prepended: false,
   };
@@ -85,20 +89,23 @@ export function discardOutgoing(timeline: Timeline, discarded: string): Timeline
 }
 
 export function olderAsked(timeline: Timeline): Timeline {
-  return { ...timeline, older: "loading", prepended: false };
+  return { ...timeline, older: "loading", askedBefore: timeline.messages[0]?.seq, prepended: false };
 }
 
-export function olderFailed(timeline: Timeline): Timeline {
-  return { ...timeline, older: "failed", prepended: false };
+/** As `addOlder` when there is no page. */
+export function olderFailed(timeline: Timeline, before: number): Timeline {
+  if (timeline.askedBefore !== before) return timeline;
+  return { ...timeline, older: "failed", askedBefore: undefined, prepended: false };
 }
 
 /** A page that ends before `before`. Ignored when the timeline has started over meanwhile. */
 export function addOlder(timeline: Timeline, page: readonly Message[], before: number, more: boolean): Timeline {
-  if (timeline.messages[0]?.seq !== before) return timeline;
+  if (timeline.askedBefore !== before) return timeline;
   return {
     ...timeline,
     messages: [...page, ...timeline.messages],
     older: more && page.length > 0 ? "some" : "none",
+    askedBefore: undefined,
     pageStarts: new Set([...timeline.pageStarts, ...startsOf(page)]),
     prepended: true,
   };
