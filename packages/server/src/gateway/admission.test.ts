@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { Admission, arrivalsMax } from "./admission.ts";
+import { World } from "../../../../test/support/simulation.ts";
+import { Admission, arrivalsMax, refuseLate } from "./admission.ts";
 
 /** A client that is let in when `open` is called; the promise gives how that ended. */
 function arrive(admission: Admission, entered: string[], name: string, signal = new AbortController().signal) {
@@ -48,4 +49,26 @@ test("who left while it waited gives its place to the next", async () => {
   for (const { open } of [...first, next]) open();
   expect(await next.done).toBe("next");
   expect(entered).not.toContain("gone");
+});
+
+test("[REC-2] who cannot be asked about once more, as somebody is revoked, still has the session to come back to", async () => {
+  const world = new World();
+  const node = await world.startNode();
+  const client = world.addClient("ada");
+  await world.until(client.connect(node));
+  await world.until(client.join("alpha"));
+  await world.clock.advance(2_000);
+  client.drop(true);
+  await world.until(client.connect(node, "session"));
+  const { session, connection } = client;
+  if (session === null || connection === null) throw new Error("the client is not connected");
+  world.cutStore(node, true);
+  const asked = refuseLate(node, { session, result: "session" }, connection);
+  await expect(world.until(asked)).rejects.toThrow("cut");
+  world.cutStore(node, false);
+  client.drop(true);
+  await world.clock.advance(3_000);
+  await world.until(client.connect(node, "session"));
+  expect(client.recovered).toBe(2);
+  await world.stop();
 });

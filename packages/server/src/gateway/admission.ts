@@ -1,6 +1,5 @@
 import { type Refusal, RefusalError } from "@parley/protocol";
-import type { ParleyNode } from "../core/node.ts";
-import type { Session } from "../core/session.ts";
+import type { Connected, ParleyNode } from "../core/node.ts";
 import { OutcomeUnknown, StoreUnavailable } from "../store/store.ts";
 import type { Authenticator } from "./authenticate.ts";
 import type { Connection, User } from "./connection.ts";
@@ -48,11 +47,16 @@ export async function authenticated(
 }
 
 /** A revocation that came while this client was let in did not find its session: asked again. */
-export async function refuseLate(node: ParleyNode, session: Session, connection: Connection): Promise<void> {
+export async function refuseLate(
+  node: ParleyNode,
+  { session, result }: Connected,
+  connection: Connection,
+): Promise<void> {
   try {
     await refuseRevoked(node, session.user);
   } catch (error) {
-    node.disconnected(session, connection, true);
+    // Why not for good when the store is away: the client comes back to the session that it had.
+    node.disconnected(session, connection, result !== "session" || error instanceof RefusalError);
     throw error;
   }
 }

@@ -75,8 +75,9 @@ async function connect(options: RootOptions, admission: Admission, request: Conn
     const auth = parse(connectAuthSchema, request.auth, "auth");
     const { revocations } = node.lostRights;
     const user = await authenticated(options.authenticate, node, request);
-    const { session, result } = await admission.pass(request, () => node.connect(user, request.connection, auth));
-    if (node.lostRights.revocations !== revocations) await refuseLate(node, session, request.connection);
+    const connected = await admission.pass(request, () => node.connect(user, request.connection, auth));
+    if (node.lostRights.revocations !== revocations) await refuseLate(node, connected, request.connection);
+    const { session, result } = connected;
     options.counts.recovery(result);
     log("connected", { socket: session.id, user: user.id, tenant: user.tenant, result });
     return {
