@@ -1,6 +1,6 @@
 import type { Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
+import { blockStorage, findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
 import { DevelopmentServer } from "./support/development-server.ts";
 
 // Each test starts a node of its own, some a few times.
@@ -296,14 +296,7 @@ test("a room that may not be entered says so, waits for nothing, and keeps no me
 test("where the browser blocks its storage the page works, and keeps nothing", async () => {
   await using server = await DevelopmentServer.start();
   const { page, complaints } = await browser.open("about:blank");
-  await page.addInitScript(() => {
-    for (const name of ["localStorage", "sessionStorage"])
-      Object.defineProperty(window, name, {
-        get() {
-          throw new DOMException("blocked", "SecurityError");
-        },
-      });
-  });
+  await blockStorage(page);
   await page.goto(server.publicUrl);
   await windowOf(page, "alice").send("kept nowhere");
   await windowOf(page, "bob").message("kept nowhere").waitFor();

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
+import { blockStorage, findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
 import { DevelopmentServer } from "./support/development-server.ts";
 import { UserClient } from "./support/user-client.ts";
 
@@ -28,6 +28,17 @@ test("the one-time link opens the console, which announces to everyone", async (
   expect(await field.inputValue()).toBe("");
   await chat.page.getByText("<b>maintenance</b> at noon").first().waitFor();
   expect(await chat.page.getByText("<b>maintenance</b> at noon").count()).toBe(2);
+  expect(complaints).toEqual([]);
+});
+
+test("where the browser blocks its storage the link still opens the console, and a reload asks for another", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page, complaints } = await browser.open("about:blank");
+  await blockStorage(page);
+  await page.goto(server.adminLink);
+  await page.getByText("Connected", { exact: true }).waitFor();
+  await page.reload();
+  await page.getByRole("heading", { name: "This console opens with a one-time link." }).waitFor();
   expect(complaints).toEqual([]);
 });
 

@@ -50,6 +50,18 @@ export async function launchBrowser(): Promise<TestBrowser> {
   };
 }
 
+/** As in a browser that is set to keep nothing: naming the storage throws. For what `page` opens from now on. */
+export async function blockStorage(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    for (const name of ["localStorage", "sessionStorage"])
+      Object.defineProperty(window, name, {
+        get() {
+          throw new DOMException("blocked", "SecurityError");
+        },
+      });
+  });
+}
+
 /** What axe-core finds, one line for each element; best practices included. */
 export async function findBarriers(page: Page): Promise<readonly string[]> {
   // Why in the page's isolation and not as a script element: the content policy forbids inline scripts.

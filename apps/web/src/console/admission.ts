@@ -14,13 +14,22 @@ export async function findAdmission(): Promise<Admission> {
   // Why: a used ticket in the address would end up in bookmarks.
   history.replaceState(null, "", location.pathname + location.search);
   if (ticket !== null) return redeem(ticket);
-  const token = sessionStorage.getItem(tokenKey);
+  const token = tryStorage(() => sessionStorage.getItem(tokenKey)) ?? null;
   return token === null ? { kind: "locked", reason: undefined } : { kind: "token", token };
 }
 
 /** The token is of no more use. */
 export function forgetAdmission(): void {
-  sessionStorage.removeItem(tokenKey);
+  tryStorage(() => sessionStorage.removeItem(tokenKey));
+}
+
+// Why: where the browser keeps nothing, naming its storage throws; the console then lasts as long as its page.
+function tryStorage<Value>(use: () => Value): Value | undefined {
+  try {
+    return use();
+  } catch {
+    return undefined;
+  }
 }
 
 async function redeem(ticket: string): Promise<Admission> {
@@ -33,7 +42,7 @@ async function redeem(ticket: string): Promise<Admission> {
     const answer: unknown = await response.json();
     const token = textAt(answer, "token");
     if (!response.ok || token === undefined) return { kind: "locked", reason: reasonIn(answer) ?? response.statusText };
-    sessionStorage.setItem(tokenKey, token);
+    tryStorage(() => sessionStorage.setItem(tokenKey, token));
     return { kind: "token", token };
   } catch (error) {
     return { kind: "locked", reason: String(error) };
