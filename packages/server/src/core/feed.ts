@@ -1,7 +1,7 @@
 import type { EntryPage, Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import { empties, type EventText, eventPacket, eventText, offsetOf, readable } from "./entry-event.ts";
-import { textFrame } from "./frame.ts";
+import { passingFrame } from "./frame.ts";
 import type { Epoch, LogId, LogState, Seq } from "./log.ts";
 import type { Subscriber } from "./subscriber.ts";
 import type { TailEntry, Tails } from "./tails.ts";
@@ -243,14 +243,14 @@ export class Feed {
 
   #frameWithOffset(entry: TailEntry, seq: Seq): Buffer {
     if (entry.withOffset !== null) return entry.withOffset;
-    entry.withOffset = textFrame(eventPacket(entry.event, offsetOf(this.log, this.#epoch, seq)));
+    entry.withOffset = passingFrame(eventPacket(entry.event, offsetOf(this.log, this.#epoch, seq)));
     this.#tails.framed(entry);
     return entry.withOffset;
   }
 
   #plainFrame(entry: TailEntry): Buffer {
     if (entry.plain !== null) return entry.plain;
-    entry.plain = textFrame(eventPacket(entry.event, null));
+    entry.plain = passingFrame(eventPacket(entry.event, null));
     this.#tails.framed(entry);
     return entry.plain;
   }
