@@ -29,6 +29,17 @@ function repeat(store: Store, batch: AppendBatch): Promise<readonly AppendResult
   return eventually("the batch's results", () => store.append(batch));
 }
 
+/** It waits on the clock to open again. */
+async function withDeadThread(folder: string) {
+  const clock = new SimulatedClock();
+  const workers: Worker[] = [];
+  const options = { folder, clock, onThread: (worker: Worker) => void workers.push(worker) };
+  const store = await openSqliteStore(options);
+  await workers[0]?.terminate();
+  await eventually("the timer", () => (clock.waiting === 1 ? true : undefined));
+  return { clock, workers, options, store };
+}
+
 describe("a store whose thread dies", { timeout: 120_000 }, () => {
   test("[LOG-1] calls under way end as unknown or unavailable, and the store reopens by itself", async () => {
     await using folder = await createTemporaryFolder();
@@ -123,12 +134,7 @@ describe("a store whose thread dies", { timeout: 120_000 }, () => {
 
   test("a store that is closed while its thread is dead stays closed", async () => {
     await using folder = await createTemporaryFolder();
-    const clock = new SimulatedClock();
-    const workers: Worker[] = [];
-    const options = { folder: folder.path, clock, onThread: (worker: Worker) => void workers.push(worker) };
-    const store = await openSqliteStore(options);
-    await workers[0]?.terminate();
-    await eventually("the timer", () => (clock.waiting === 1 ? true : undefined));
+    const { clock, workers, options, store } = await withDeadThread(folder.path);
     await store[Symbol.asyncDispose]();
     expect(clock.waiting).toBe(0);
     await clock.advance(60_000);
@@ -139,12 +145,7 @@ describe("a store whose thread dies", { timeout: 120_000 }, () => {
 
   test("a store that is closed while it reopens gives its folder free when that thread, too, has ended", async () => {
     await using folder = await createTemporaryFolder();
-    const clock = new SimulatedClock();
-    const workers: Worker[] = [];
-    const options = { folder: folder.path, clock, onThread: (worker: Worker) => void workers.push(worker) };
-    const store = await openSqliteStore(options);
-    await workers[0]?.terminate();
-    await eventually("the timer", () => (clock.waiting === 1 ? true : undefined));
+    const { clock, workers, store } = await withDeadThread(folder.path);
     await clock.advance(100);
     expect(workers).toHaveLength(2);
     let ended = false;

@@ -42,6 +42,17 @@ async function openChat(server: DevelopmentServer, options = {}) {
   return { page, complaints, alice, bob };
 }
 
+/** As outside of development mode, as alice. */
+async function openByToken(server: DevelopmentServer, roomId: string): Promise<Page> {
+  const { page } = await browser.open("about:blank");
+  await page.route("**/dev/session", (route) => route.fulfill({ status: 404, body: "" }));
+  await page.goto(server.publicUrl);
+  await page.getByLabel("Token").fill(await server.token("alice"));
+  await page.getByLabel("Room").fill(roomId);
+  await page.getByRole("button", { name: "Join" }).click();
+  return page;
+}
+
 test("two users chat side by side in one page", async () => {
   await using server = await DevelopmentServer.start();
   const { alice, bob, complaints } = await openChat(server);
@@ -259,13 +270,7 @@ test("on a phone one window is shown, and the other says what it has unread", as
 
 test("without development mode a form asks for a token", async () => {
   await using server = await DevelopmentServer.start();
-  const token = await server.token("alice");
-  const { page } = await browser.open("about:blank");
-  await page.route("**/dev/session", (route) => route.fulfill({ status: 404, body: "" }));
-  await page.goto(server.publicUrl);
-  await page.getByLabel("Token").fill(token);
-  await page.getByLabel("Room").fill("room-123");
-  await page.getByRole("button", { name: "Join" }).click();
+  const page = await openByToken(server, "room-123");
   const alice = windowOf(page, "alice");
   await alice.send("let in by a token");
   await alice.message("let in by a token").getByText("Sent", { exact: true }).waitFor({ state: "attached" });
@@ -279,13 +284,7 @@ test("without development mode a form asks for a token", async () => {
 
 test("a room that may not be entered says so, waits for nothing, and keeps no message waiting", async () => {
   await using server = await DevelopmentServer.start();
-  const token = await server.token("alice");
-  const { page } = await browser.open("about:blank");
-  await page.route("**/dev/session", (route) => route.fulfill({ status: 404, body: "" }));
-  await page.goto(server.publicUrl);
-  await page.getByLabel("Token").fill(token);
-  await page.getByLabel("Room").fill("not-there");
-  await page.getByRole("button", { name: "Join" }).click();
+  const page = await openByToken(server, "not-there");
   const alice = windowOf(page, "alice");
   await alice.frame.getByText("This room is closed to you").waitFor();
   await alice.send("into nothing");

@@ -1,3 +1,5 @@
+import { tryStorage } from "../ui/try-storage.ts";
+
 /** `locked`: there is no way in; `reason` where the server gave one. */
 export type Admission =
   | { readonly kind: "token"; readonly token: string }
@@ -7,7 +9,7 @@ const tokenKey = "parley:console";
 
 /**
  * Trades the one-time ticket in the page's address for a token, or takes that of an earlier trade: a reload must not
- * need another link. Never rejects.
+ * need another link. Where the browser keeps nothing, admission lasts as long as the page. Never rejects.
  */
 export async function findAdmission(): Promise<Admission> {
   const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
@@ -21,15 +23,6 @@ export async function findAdmission(): Promise<Admission> {
 /** The token is of no more use. */
 export function forgetAdmission(): void {
   tryStorage(() => sessionStorage.removeItem(tokenKey));
-}
-
-// Why: where the browser keeps nothing, naming its storage throws; the console then lasts as long as its page.
-function tryStorage<Value>(use: () => Value): Value | undefined {
-  try {
-    return use();
-  } catch {
-    return undefined;
-  }
 }
 
 async function redeem(ticket: string): Promise<Admission> {

@@ -55,9 +55,9 @@ test("a lease that is being renewed as its node stops ends nevertheless", async 
   renewed.resolve();
   await clock.advance(10);
   await stopped;
-  const [lease] = await Promise.all([store.leases(), clock.advance(10)]);
-  expect(lease).toEqual([{ node: "a", remainingMs: expect.any(Number) }]);
-  expect(lease[0]?.remainingMs).toBeLessThanOrEqual(0);
+  const [listed] = await Promise.all([store.leases(), clock.advance(10)]);
+  expect(listed).toEqual([{ node: "a", remainingMs: expect.any(Number) }]);
+  expect(listed[0]?.remainingMs).toBeLessThanOrEqual(0);
 });
 
 test("a node that does not reach the store knows of no lease that has ended since", async () => {

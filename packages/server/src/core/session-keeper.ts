@@ -202,20 +202,29 @@ export class SessionKeeper {
   async #work(): Promise<void> {
     do {
       const batch = this.#takeBatch();
-      const ended = this.#ended.splice(0, batchMax);
       this.#writtenAt = this.#clock.monotonic();
       try {
         if (batch.size > 0) await this.#writeAll(batch);
-        if (ended.length > 0) await this.#store.endSessions(ended);
+        await this.#endSome();
       } catch (error) {
         this.#giveBack(batch, error);
-        if (mayPass(error)) this.#ended.push(...ended);
         if (this.#stopped) break;
         await new Promise<void>((resolve) => this.#clock.after(this.#limits.storeRetryMs, resolve));
       }
     } while (this.#stopped && this.#waits());
     this.#working = null;
     if (this.#waits()) this.#wake();
+  }
+
+  /** Those that the store refuses for what they are lapse there by themselves. Rejects when the store is away. */
+  async #endSome(): Promise<void> {
+    const ended = this.#ended.splice(0, batchMax);
+    try {
+      if (ended.length > 0) await this.#store.endSessions(ended);
+    } catch (error) {
+      if (mayPass(error)) this.#ended.push(...ended);
+      throw error;
+    }
   }
 
   #waits(): boolean {
