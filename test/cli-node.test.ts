@@ -1,8 +1,12 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { eventually } from "./support/eventually.ts";
+import { findFreePort } from "./support/free-port.ts";
 import { repositoryRoot, spawnNode, spawnProgram, type TestProcess } from "./support/process.ts";
 import { createTemporaryFolder } from "./support/temporary-folder.ts";
 
@@ -187,6 +191,39 @@ describe("a start that cannot be exits with 1 and names the setting:", () => {
     const line = await child.waitForLine(/"event":"node_ready"/);
     expect(z.object({ mode: z.string() }).parse(JSON.parse(line.input))).toEqual({ mode: "production" });
     expect(await child.stop()).toEqual({ code: 0, signal: null });
+  });
+});
+
+describe("when the reader of what it prints has gone", () => {
+  function startUnread(folder: string, words: readonly string[], environment: Environment) {
+    const child = spawn(process.execPath, ["--conditions=parley-source", main, ...words], {
+      cwd: folder,
+      env: { ...process.env, ...environment },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    child.stdout.destroy();
+    return { child, exit: once(child, "exit") };
+  }
+
+  test("a command ends as it would", async () => {
+    await using folder = await createTemporaryFolder();
+    expect(await startUnread(folder.path, ["config", "docs"], {}).exit).toEqual([0, null]);
+  });
+
+  test("a node goes on", async () => {
+    await using folder = await createTemporaryFolder();
+    const internalPort = String(await findFreePort());
+    const { child, exit } = startUnread(folder.path, ["dev"], {
+      PARLEY_SERVER_PORT: "0",
+      PARLEY_INTERNAL_PORT: internalPort,
+    });
+    await eventually(
+      "the node",
+      async () => (await fetch(`http://127.0.0.1:${internalPort}/health/ready`)).ok || undefined,
+    );
+    // By then it has printed all: a node that had ended of it would say so by its code.
+    child.kill("SIGTERM");
+    expect(await exit).toEqual([0, null]);
   });
 });
 

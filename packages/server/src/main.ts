@@ -11,6 +11,13 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   });
 }
 
+// A reader who has gone, as `head` goes after its first lines, ends no node and is no failure; a full disk is one.
+for (const output of [process.stdout, process.stderr]) {
+  output.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
 const nodeMajorMin = 24;
 const lingerMs = 3_000;
 
