@@ -1,5 +1,6 @@
 import { Manager, type Socket } from "socket.io-client";
 import { describe, expect, test } from "vitest";
+import { listSettings } from "../packages/server/src/config-settings.ts";
 import { startEchoServer } from "./support/echo-gateway.ts";
 
 // The stock client, in each of the ways it connects; `polling`, then `websocket` is its default.
@@ -152,6 +153,15 @@ describe.each(ways)("over $transports", ({ transports }) => {
     await expect.poll(() => server.main.answers, { timeout: 10_000 }).toBeGreaterThan(5);
     expect(client.socket.connected).toBe(true);
     expect(server.closed).toEqual([]);
+  });
+
+  test("[WIRE-1] heartbeats as seldom as they may be set keep it", async () => {
+    const [pingIntervalMs = 0, pingTimeoutMs = 0] = ["heartbeat.pingIntervalMs", "heartbeat.pingTimeoutMs"].map(
+      (name) => listSettings().find((setting) => setting.name === name)?.maximum ?? undefined,
+    );
+    await using server = await startEchoServer({ settings: { pingIntervalMs, pingTimeoutMs } });
+    using client = await startClient(server.url, transports);
+    expect(await client.socket.timeout(5_000).emitWithAck("ask", "x")).toBe("x");
   });
 
   test("[WIRE-1] an event as large as it may be", async () => {

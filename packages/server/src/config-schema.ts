@@ -15,7 +15,10 @@ function setting<Schema extends z.ZodType>(schema: Schema, description: string, 
 }
 
 const port = (fallback: number) => z.int().min(0).max(65_535).default(fallback);
-const milliseconds = (fallback: number, min = 1) => z.int().min(min).max(2_147_483_647).default(fallback);
+const milliseconds = (fallback: number, min = 1, max = 2_147_483_647) => z.int().min(min).max(max).default(fallback);
+// Why no more: these are waited for one after another by one timer, here or in the client, and what a timer cannot hold it
+// does not wait for at all.
+const addedMilliseconds = (fallback: number, min = 1) => milliseconds(fallback, min, 86_400_000);
 const count = (fallback: number, max = 100_000_000) => z.int().min(1).max(max).default(fallback);
 const bytes = (fallback: number, min: number) => z.int().min(min).max(1_073_741_824).default(fallback);
 const perSecond = (fallback: number) => z.number().positive().max(1_000_000).default(fallback);
@@ -65,7 +68,7 @@ const serverSection = z.strictObject({
     "Processes that serve clients, on the one public port; above 1 each is a node, and one more process owns the embedded store and the internal port. Limits count per process. Linux, and other systems whose kernel spreads connections (`SO_REUSEPORT`).",
   ),
   shutdownTimeoutMs: setting(
-    milliseconds(10_000),
+    addedMilliseconds(10_000),
     "After SIGINT or SIGTERM: what has not finished by then is cut off. Commits under way are always finished.",
   ),
 });
@@ -195,8 +198,8 @@ const limitsSection = z.strictObject({
 });
 
 const heartbeatSection = z.strictObject({
-  pingIntervalMs: setting(milliseconds(25_000, 100), "Time between two pings of a connection."),
-  pingTimeoutMs: setting(milliseconds(20_000, 100), "Time for the answer to a ping."),
+  pingIntervalMs: setting(addedMilliseconds(25_000, 100), "Time between two pings of a connection."),
+  pingTimeoutMs: setting(addedMilliseconds(20_000, 100), "Time for the answer to a ping."),
   connectTimeoutMs: setting(milliseconds(45_000, 100), "Time for a new connection to join its first namespace."),
   upgradeTimeoutMs: setting(milliseconds(10_000, 100), "Time for an upgrade from polling to WebSocket."),
 });
@@ -231,11 +234,11 @@ const presenceSection = z.strictObject({
 
 const drainSection = z.strictObject({
   drainMs: setting(
-    milliseconds(10_000, 0),
+    addedMilliseconds(10_000, 0),
     "After SIGTERM a node among others tells its clients to move, evenly over this time. A node that is alone stops at once.",
   ),
   moveMs: setting(
-    milliseconds(5_000, 0),
+    addedMilliseconds(5_000, 0),
     "Time that a client has to move once it was told, before its connection is closed.",
   ),
 });

@@ -1,6 +1,9 @@
 import { expect, test } from "vitest";
 import { ConfigError, type ConfigSources, explainConfig, resolveConfig } from "./config.ts";
+import { listSettings } from "./config-settings.ts";
 
+/** What a timer holds, here and in a client. */
+const timerMsMax = 2 ** 31 - 1;
 const secret = "kP3vX9qLw7Zr2TnB8sYd5Gh1JmC6fAe4";
 
 function problemsOf(sources: ConfigSources): readonly string[] {
@@ -183,3 +186,14 @@ test.each(["http://a", "redis:", "redis://a/5", "redis://a?db=1", "redis://u:%zz
     expect(busProblems({ PARLEY_BUS_URL: url })).toEqual([expect.stringContaining("no address like redis://")]);
   },
 );
+
+test("times that are waited for one after another fit into one timer, however long they are set", () => {
+  const longest = (...names: readonly string[]): number =>
+    listSettings()
+      .filter(({ name }) => names.includes(name))
+      .reduce((sum, { maximum }) => sum + (maximum ?? Number.NaN), 0);
+  expect(longest("heartbeat.pingIntervalMs", "heartbeat.pingTimeoutMs")).toBeLessThan(timerMsMax);
+  // What a primary waits for its workers, which finish for a few seconds more.
+  const stop = longest("drain.drainMs", "drain.moveMs", "server.shutdownTimeoutMs");
+  expect(stop + 60_000).toBeLessThan(timerMsMax);
+});
