@@ -113,7 +113,7 @@ export async function startHttpNode({ overrides = {}, mode = "development" }: Ht
     overrides: {
       ...overrides,
       server: { port: 0, host: "127.0.0.1", ...overrides.server },
-      internal: { port: 0 },
+      internal: { port: 0, ...overrides.internal },
       store: { path: folder.path },
       auth: { secret },
       api: { keys: [key, "another-key-0123456789"], ...overrides.api },

@@ -45,7 +45,7 @@ export async function startWorkers(given: Config, options: NodeOptions): Promise
   await primary.startWorkers(open.node.store);
   const opened = opening.move();
   return {
-    publicUrl: urlOfPort(config.server.host, port),
+    publicUrl: urlOfPort(config.server),
     internalUrl: internal.url,
     operations: open.operations,
     stop: () => opened.disposeAsync(),

@@ -1,8 +1,8 @@
 import { tenantSchema } from "../gateway/token-claims.ts";
 import type { Config } from "../config.ts";
+import { urlOfPort } from "../http/port.ts";
 import type { Load } from "../load/measurement.ts";
 import { type CommandContext, type CommandOptions, textOption, textsOption, UsageError } from "./command.ts";
-import { localUrl } from "./settings.ts";
 
 /** A node as it was named, and what the generator connects to. */
 export interface BenchNode {
@@ -50,7 +50,7 @@ export function readPlan({ options }: Pick<CommandContext, "options">, config: C
     throw new UsageError(`--rooms ${rooms} is more than --members ${members}: each room has a member`);
   const tenant = tenantSchema.optional().safeParse(textOption(options, "tenant"));
   if (!tenant.success) throw new UsageError("--tenant is no name of a tenant");
-  const apiUrl = textOption(options, "api-url") ?? localUrl(config.internal);
+  const apiUrl = textOption(options, "api-url") ?? urlOfPort(config.internal);
   if (!URL.canParse(apiUrl)) throw new UsageError("--api-url is an address like http://127.0.0.1:3001");
   const apiKey = textOption(options, "key") ?? config.api.keys[0];
   if (apiKey === undefined)
@@ -81,7 +81,7 @@ function readNodes(options: CommandOptions, { server }: Config): readonly BenchN
   const given = textsOption(options, "url");
   if (given.length > nodesMax) throw new UsageError(`--url is given ${nodesMax} times at most`);
   if (given.length === 0 && server.port === 0) throw new UsageError("--url is needed: the public port of a node");
-  return (given.length === 0 ? [localUrl(server)] : given).map(readNode);
+  return (given.length === 0 ? [urlOfPort(server)] : given).map(readNode);
 }
 
 function readNode(text: string): BenchNode {

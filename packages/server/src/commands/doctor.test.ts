@@ -1,5 +1,6 @@
 import { utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { networkInterfaces } from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { startHttpNode } from "../../../../test/support/http-node.ts";
@@ -45,16 +46,24 @@ test("a machine that is fit passes; each thing that is not is named with its set
   }
 });
 
-test("ports that the running node holds are no fault", async () => {
-  await using node = await startHttpNode();
-  const { output } = await doctor({
-    PARLEY_STORE_PATH: node.folder,
-    PARLEY_SERVER_HOST: "127.0.0.1",
-    PARLEY_SERVER_PORT: new URL(node.publicUrl).port,
-    PARLEY_INTERNAL_PORT: new URL(node.internalUrl).port,
-  });
-  expect(output.match(/taken by a Parley node that runs/g)).toHaveLength(2);
-});
+const hasIpv6 = Object.values(networkInterfaces()).some((addresses) =>
+  addresses?.some(({ address }) => address === "::1"),
+);
+
+test.each(hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"])(
+  "ports that the running node holds are no fault, at %s",
+  async (host) => {
+    await using node = await startHttpNode({ overrides: { internal: { host } } });
+    const { output } = await doctor({
+      PARLEY_STORE_PATH: node.folder,
+      PARLEY_SERVER_HOST: "127.0.0.1",
+      PARLEY_INTERNAL_HOST: host,
+      PARLEY_SERVER_PORT: new URL(node.publicUrl).port,
+      PARLEY_INTERNAL_PORT: new URL(node.internalUrl).port,
+    });
+    expect(output.match(/taken by a Parley node that runs/g)).toHaveLength(2);
+  },
+);
 
 test("Node, open files and the clock are judged by what they are", async () => {
   await using folder = await createTemporaryFolder();

@@ -13,6 +13,7 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import type { Config } from "../config.ts";
 import { secretWeakness } from "../config-rules.ts";
+import { urlOfPort } from "../http/port.ts";
 import type { Composition, Run } from "./command.ts";
 import { load } from "./settings.ts";
 
@@ -112,10 +113,9 @@ function isListened(options: ListenOptions): Promise<boolean> {
   });
 }
 
-async function isNodeRunning({ host, port }: Config["internal"]): Promise<boolean> {
+async function isNodeRunning(internal: Config["internal"]): Promise<boolean> {
   try {
-    const address = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-    const response = await fetch(`http://${address}:${port}/metrics`, { signal: AbortSignal.timeout(2_000) });
+    const response = await fetch(`${urlOfPort(internal)}/metrics`, { signal: AbortSignal.timeout(2_000) });
     return (await response.text()).includes("parley_build_info");
   } catch {
     return false;

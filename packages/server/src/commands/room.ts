@@ -1,9 +1,10 @@
 import { RefusalError, roomAccessSchema, roomIdSchema } from "@parley/protocol";
 import type { RoomDescription } from "../core/operations.ts";
+import { urlOfPort } from "../http/port.ts";
 import { createLog } from "../log.ts";
 import { NoNode, remoteRooms, type RoomOperations } from "./api-rooms.ts";
 import { type CommandContext, CommandFailed, type Run, textOption, UsageError } from "./command.ts";
-import { localUrl, toolSettings } from "./settings.ts";
+import { toolSettings } from "./settings.ts";
 
 const pageLimit = 500;
 
@@ -56,7 +57,7 @@ async function withRooms<Result>(
   const { config, adminSecret } = toolSettings(context);
   const url = textOption(context.options, "url");
   const key = textOption(context.options, "key") ?? config.api.keys[0];
-  const address = url ?? localUrl(config.internal);
+  const address = url ?? urlOfPort(config.internal);
   if (!URL.canParse(address)) throw new UsageError("--url is an address like http://127.0.0.1:3001");
   try {
     return await use(remoteRooms(address, key ?? ""));

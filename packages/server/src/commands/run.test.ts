@@ -239,6 +239,15 @@ describe("tokens", () => {
     const { output } = await parley(["token", "--admin", "--internal-port", "4001"]);
     expect(output).toMatch(/^http:\/\/127\.0\.0\.1:4001\/admin#ticket=[\w.-]+$/);
   });
+
+  test.each([
+    ["0.0.0.0", "http://127.0.0.1:4001/"],
+    ["::", "http://127.0.0.1:4001/"],
+    ["::1", "http://[::1]:4001/"],
+  ])("an admin link for %s is one that this machine can open", async (host, url) => {
+    const { output } = await parley(["token", "--admin", "--internal-port", "4001", "--internal-host", host]);
+    expect(output.startsWith(`${url}admin#ticket=`)).toBe(true);
+  });
 });
 
 describe("a folder that cannot be written to, a store in use, a busy port", () => {

@@ -22,12 +22,6 @@ export function modeOf(context: CommandContext): Mode {
   return auth.secret === undefined && auth.jwksUrl === undefined ? "development" : "production";
 }
 
-/** Where a port of this machine's node answers. */
-export function localUrl({ host, port }: { readonly host: string; readonly port: number }): string {
-  if (host === "0.0.0.0") return `http://127.0.0.1:${port}`;
-  return `http://${host.includes(":") ? `[${host === "::" ? "::1" : host}]` : host}:${port}`;
-}
-
 export function load(context: CommandContext, mode: Mode, startable: boolean): ReturnType<typeof loadConfig> {
   const { flags, env, folder, configFile: file } = context;
   return loadConfig({ mode, flags, env, folder, file, startable });

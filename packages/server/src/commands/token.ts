@@ -4,6 +4,7 @@ import { createAdminTicket } from "../gateway/admin-session.ts";
 import { rolesSchema, tenantSchema } from "../gateway/token-claims.ts";
 import { mintToken } from "../gateway/token-mint.ts";
 import { createTokenVerifier } from "../gateway/token-verifier.ts";
+import { urlOfPort } from "../http/port.ts";
 import { type CommandContext, CommandFailed, type Run, textOption, textsOption, UsageError } from "./command.ts";
 import { toolSettings } from "./settings.ts";
 
@@ -49,8 +50,7 @@ export const checkToken: Run = async (context) => {
 export const createAdminLink: Run = async (context: CommandContext) => {
   if (context.options["admin"] !== true) throw new UsageError("--admin is needed");
   const { config, adminSecret } = toolSettings(context);
-  const { host, port } = config.internal;
-  context.print(await adminLink(`http://${host.includes(":") ? `[${host}]` : host}:${port}`, adminSecret));
+  context.print(await adminLink(urlOfPort(config.internal), adminSecret));
   return 0;
 };
 

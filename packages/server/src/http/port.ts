@@ -32,7 +32,7 @@ export function listenProblem(error: unknown, section: PortSection, config: Conf
 }
 
 /** `http://127.0.0.1:3000`: where this machine reaches the port. */
-export function urlOfPort(host: string, port: number): string {
+export function urlOfPort({ host, port }: { readonly host: string; readonly port: number }): string {
   const shown = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
   return `http://${shown.includes(":") ? `[${shown}]` : shown}:${port}`;
 }

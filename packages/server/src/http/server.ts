@@ -154,7 +154,7 @@ async function listen(
 
 function urlOf(server: Server, host: string): string {
   const address = server.address();
-  return urlOfPort(host, typeof address === "object" && address !== null ? address.port : 0);
+  return urlOfPort({ host, port: typeof address === "object" && address !== null ? address.port : 0 });
 }
 
 async function close(app: FastifyInstance, timeoutMs: number): Promise<void> {
