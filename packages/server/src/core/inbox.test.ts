@@ -32,3 +32,19 @@ test("a stopped node saves what has arrived, and nothing later", async () => {
   await world.clock.advance(10 * world.limits.inboxSaveMs);
   expect(world.store.calls.get("saveInboxPositions")).toBe(saves);
 });
+
+test("what came to an inbox while the store was away is not asked for when its user has gone", async () => {
+  const world = new World();
+  const node = await world.startNode();
+  const client = world.addClient("user");
+  await world.until(client.connect(node));
+  world.store.setDown(true);
+  const log = inboxOf("default", "user");
+  node.feeds.hinted({ log, epoch: "epoch", from: 1, to: 1, events: null });
+  await world.clock.advance(10 * world.limits.storeRetryMs);
+  client.drop(true);
+  const stopped = node.stop();
+  await world.clock.advance(60_000);
+  await stopped;
+  expect(world.clock.waiting).toBe(0);
+});

@@ -94,7 +94,7 @@ export class Inboxes {
       subscriber.cursor = (state?.floor ?? 1) - 1;
       if (session.connection !== null) await this.#subscribe(subscriber);
     };
-    restart().catch(() => this.#clock.after(this.#limits.storeRetryMs, () => this.startOver(subscriber)));
+    restart().catch(() => this.#retry(subscriber, () => this.startOver(subscriber)));
   }
 
   isInbox(log: LogId): boolean {
@@ -174,8 +174,13 @@ export class Inboxes {
     try {
       await this.#subscribe(subscriber);
     } catch {
-      this.#clock.after(this.#limits.storeRetryMs, () => void this.#subscribeInTime(subscriber));
+      this.#retry(subscriber, () => void this.#subscribeInTime(subscriber));
     }
+  }
+
+  /** Who has lost the connection meanwhile is not waited for: `resume` finds out anew. */
+  #retry({ session }: Subscriber, attempt: () => void): void {
+    if (session.connection !== null) this.#clock.after(this.#limits.storeRetryMs, attempt);
   }
 }
 
