@@ -19,6 +19,7 @@ export class SimulatedClock implements Clock {
   #waiting = 0;
   #immediates: (() => void)[] = [];
   readonly #startedAt: number;
+  #aheadMs = 0;
 
   /** `startAt`: milliseconds since 1970. */
   constructor(startAt = 1_700_000_000_000) {
@@ -27,7 +28,12 @@ export class SimulatedClock implements Clock {
   }
 
   now(): number {
-    return this.#now;
+    return this.#now + this.#aheadMs;
+  }
+
+  /** Somebody sets the clock, so far ahead of what it was at first, or behind; no time passes. */
+  set(aheadMs: number): void {
+    this.#aheadMs = aheadMs;
   }
 
   monotonic(): number {

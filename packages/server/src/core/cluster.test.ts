@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { SimulatedClient } from "../../../../test/support/simulated-client.ts";
 import { World, type WorldOptions } from "../../../../test/support/simulation.ts";
+import { logId } from "./log.ts";
 import type { ParleyNode } from "./node.ts";
 import { createOperations } from "./server-api.ts";
 
@@ -85,6 +86,15 @@ describe("a hint that does not come", () => {
     }
   });
 
+  test("[FEED-2] the node died so, just after the clock was set back", async () => {
+    const cluster = await createCluster();
+    cluster.world.clock.set(-3_600_000);
+    cluster.world.cutBus(cluster.sender);
+    const committedAt = await send(cluster, cluster.sender);
+    cluster.world.kill(cluster.sender);
+    expect(await delayOf(cluster, 1, committedAt)).toBeLessThanOrEqual(hintlessMs);
+  });
+
   test("[FEED-2] the node was never heard of", async () => {
     const cluster = await createCluster();
     const unknown = await cluster.world.startNode();
@@ -111,6 +121,15 @@ describe("a hint that does not come", () => {
       expect(await delayOf(cluster, seq, committedAt)).toBeLessThanOrEqual(busDownMs + storeMs);
     }
   });
+});
+
+test("[FEED-3] a room that nobody follows any more is let go, also when the clock was set back", async () => {
+  const { world, reader } = await createCluster();
+  const home = reader.node;
+  await world.until(reader.leave("alpha"));
+  world.clock.set(-3_600_000);
+  await world.clock.advance(3 * world.limits.feedLingerMs);
+  expect(home?.feeds.get(logId("default", "alpha"))).toBeUndefined();
 });
 
 test("[FEED-3] what is written to rooms that nobody follows here costs a node no feed and no read of entries", async () => {

@@ -70,7 +70,7 @@ export class Feed {
   flushIndex = -1;
   /** A subscriber that the present pass had yet to visit was moved behind it. */
   flushAgain = false;
-  /** Since when nobody subscribes; used to let feeds linger. */
+  /** Since when nobody subscribes, by the monotonic clock; used to let feeds linger. */
   idleSince: number;
 
   readonly #store: Store;
@@ -109,7 +109,7 @@ export class Feed {
     this.#limits = parts.limits;
     this.#events = parts.events;
     this.#tails = parts.tails;
-    this.idleSince = parts.clock.now();
+    this.idleSince = parts.clock.monotonic();
   }
 
   get epoch(): Epoch {

@@ -122,7 +122,7 @@ export class Feeds {
   open(log: LogId): Feed | Promise<Feed> {
     const known = this.#feeds.get(log);
     if (known !== undefined) {
-      known.idleSince = this.#clock.now();
+      known.idleSince = this.#clock.monotonic();
       return known;
     }
     const opening = this.#opening.get(log);
@@ -176,7 +176,7 @@ export class Feeds {
   }
 
   unsubscribe(subscriber: Subscriber): void {
-    detach(subscriber, this.#clock.now());
+    detach(subscriber, this.#clock.monotonic());
   }
 
   /** Entries that this node committed. */
@@ -266,7 +266,7 @@ export class Feeds {
 
   /** Closes feeds that nobody has followed for a while. */
   #sweep(): void {
-    const before = this.#clock.now() - this.#limits.feedLingerMs;
+    const before = this.#clock.monotonic() - this.#limits.feedLingerMs;
     for (const [log, feed] of this.#feeds) {
       if (feed.subscribers.length === 0 && feed.idleSince <= before) this.drop(log);
     }

@@ -28,16 +28,18 @@ export const defaultFollowerLimits: FollowerLimits = {
   forgetAfterMs: 600_000,
 };
 
+/** Its times are by the monotonic clock: when somebody sets the other one, no node counts as heard that is not. */
 interface Heard {
   /** The last of its batches that this node knows of. */
   n: number;
-  /** When a digest joined on to what was known; 0 before the first. */
+  /** When a digest joined on to what was known; infinitely long ago before the first. */
   at: Millis;
   /** When the node was heard or read of. */
   knownAt: Millis;
 }
 
 const journalRowsMax = 1_000;
+const never = Number.NEGATIVE_INFINITY;
 
 /**
  * Finds out what hints did not bring (FEED-2): by the digests of other nodes while they are heard, else by the journal.
@@ -110,10 +112,10 @@ export class Follower {
   onDigest(digest: Digest): void {
     const heard = this.#heard.get(digest.node);
     for (const { log, epoch, head } of digest.heads) this.#feeds.announced(log, epoch, head);
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     // Why: a digest that does not join on to what is known leaves batches whose heads were never heard.
     const joins = heard !== undefined && digest.after <= heard.n;
-    if (heard === undefined) this.#heard.set(digest.node, { n: 0, at: 0, knownAt: now });
+    if (heard === undefined) this.#heard.set(digest.node, { n: 0, at: never, knownAt: now });
     else heard.knownAt = now;
     if (!joins) return;
     heard.n = Math.max(heard.n, digest.n);
@@ -163,7 +165,7 @@ export class Follower {
   }
 
   async #readJournalPage(): Promise<boolean> {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     const after = new Map([[this.#node, Number.MAX_SAFE_INTEGER]]);
     this.#forget(now);
     for (const [node, { n, at }] of this.#heard) {
@@ -176,7 +178,7 @@ export class Follower {
     for (const { node, n, heads } of rows) {
       for (const { log, epoch, head } of heads) this.#feeds.announced(log, epoch, head);
       const heard = this.#heard.get(node);
-      if (heard === undefined) this.#heard.set(node, { n, at: 0, knownAt: now });
+      if (heard === undefined) this.#heard.set(node, { n, at: never, knownAt: now });
       else heard.n = Math.max(heard.n, n);
     }
     return rows.length === journalRowsMax;
