@@ -65,6 +65,20 @@ test.each(hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"])(
   },
 );
 
+test("a folder that is none is named, and keeps nothing else from being looked at", async () => {
+  await using folder = await createTemporaryFolder();
+  const file = path.join(folder.path, "file");
+  await writeFile(file, "");
+  const { code, output } = await doctor({
+    PARLEY_STORE_PATH: file,
+    PARLEY_SERVER_PORT: "0",
+    PARLEY_INTERNAL_PORT: "0",
+  });
+  expect(code).toBe(1);
+  expect(output).toMatch(/^BAD {3}folder .*PARLEY_STORE_PATH/m);
+  expect(output).toMatch(/^ok {4}clock/m);
+});
+
 test("Node, open files and the clock are judged by what they are", async () => {
   await using folder = await createTemporaryFolder();
   expect(checkNode("24.0.0").state).toBe("good");

@@ -177,8 +177,7 @@ export function checkClock(folder: string, now: number): Finding {
   const shown = new Date(now).toISOString();
   if (new Date(now).getUTCFullYear() < earliestYear)
     return { what, state: "bad", detail: `it shows ${shown}: tokens would not be valid yet` };
-  const newest = existsSync(folder) ? readdirSync(folder).map((name) => modifiedAt(path.join(folder, name))) : [];
-  const aheadMs = Math.max(0, ...newest) - now;
+  const aheadMs = lastWriteIn(folder) - now;
   return aheadMs > clockAheadMs
     ? {
         what,
@@ -190,4 +189,13 @@ export function checkClock(folder: string, now: number): Finding {
 
 function modifiedAt(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/** 0 where there is nothing that can be read, of which `checkFolder` tells. */
+function lastWriteIn(folder: string): number {
+  try {
+    return Math.max(0, ...readdirSync(folder).map((name) => modifiedAt(path.join(folder, name))));
+  } catch {
+    return 0;
+  }
 }
