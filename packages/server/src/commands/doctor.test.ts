@@ -16,7 +16,7 @@ async function doctor(env: Record<string, string>) {
     folder: "/",
     print: (line) => lines.push(line),
     printError: (line) => lines.push(line),
-    compose: () => Promise.reject(new Error("not expected here")),
+    compose: () => import("../compose-main.ts"),
     stopped: AbortSignal.abort(),
   });
   return { code, output: lines.join("\n") };
@@ -77,6 +77,19 @@ test("a folder that is none is named, and keeps nothing else from being looked a
   expect(code).toBe(1);
   expect(output).toMatch(/^BAD {3}folder .*PARLEY_STORE_PATH/m);
   expect(output).toMatch(/^ok {4}clock/m);
+});
+
+test("a folder that nothing will be written to is not looked at", async () => {
+  const shared = {
+    PARLEY_STORE_PATH: "/dev/null/data",
+    PARLEY_STORE_URL: "postgres://parley@127.0.0.1:1/parley",
+    PARLEY_SERVER_PORT: "0",
+    PARLEY_INTERNAL_PORT: "0",
+  };
+  expect((await doctor(shared)).output).toMatch(/^BAD {3}folder/m);
+  const { output } = await doctor({ ...shared, PARLEY_AUTH_SECRET: "kP3vX9qLw7Zr2TnB8sYd5Gh1JmC6fAe4" });
+  expect(output).toMatch(/^BAD {3}store/m);
+  expect(output).not.toContain("folder");
 });
 
 test("Node, open files and the clock are judged by what they are", async () => {

@@ -31,20 +31,26 @@ const clockAheadMs = 10_000;
 
 export const diagnose: Run = async (context) => {
   const { config } = load(context, "production", false);
+  const folder = path.resolve(context.folder, config.store.path);
   const findings = [
     checkNode(process.versions.node),
-    checkFolder(path.resolve(context.folder, config.store.path)),
+    ...(writesFolder(config) ? [checkFolder(folder)] : []),
     ...(await checkServer(() => context.compose(), config)),
     ...(await checkPorts(config)),
     checkSecret(config),
     checkOpenFiles(readFileLimit(), config.limits.connectionsMax),
     ...(await checkWorkers(config.server.workers)),
-    checkClock(path.resolve(context.folder, config.store.path), Date.now()),
+    checkClock(folder, Date.now()),
   ];
   const marks = { good: "ok  ", warn: "warn", bad: "BAD " };
   for (const { what, state, detail } of findings) context.print(`${marks[state]}  ${what.padEnd(13)} ${detail}`);
   return findings.some(({ state }) => state === "bad") ? 1 : 0;
 };
+
+/** For the embedded store, or for the secret of administrators where there is no other. */
+function writesFolder({ store, auth }: Config): boolean {
+  return store.url === undefined || auth.secret === undefined;
+}
 
 export function checkNode(version: string): Finding {
   const good = Number.parseInt(version, 10) >= nodeMajorMin;
