@@ -307,6 +307,17 @@ test("a closed client leaves no timer and no connection behind", async () => {
   expect(client.state).toMatchObject({ state: "closed", verdict: { code: "closed" } });
 });
 
+test("a join after the client has ended is refused for the same reason, and waits for nothing", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const closed = new Recorder<string>();
+  room.on("closed", ({ code }) => closed.add(code));
+  client.close();
+  await expect(room.join()).rejects.toMatchObject({ code: "closed" });
+  expect(closed.values).toEqual(["closed"]);
+});
+
 test("a message that waits for a join which is refused goes out, and fails or not by itself", async () => {
   await using server = await FakeServer.start();
   server.interfere = () => ({ code: "forbidden" });

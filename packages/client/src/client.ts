@@ -143,6 +143,7 @@ export class Client {
         timers: this.#timers,
         backoff: this.#backoff,
         connected: () => this.#connection.connected,
+        verdict: () => (this.state.state === "closed" ? this.state.verdict : undefined),
       });
       this.#rooms.set(id, room);
     }

@@ -53,6 +53,8 @@ export interface RoomSettings {
   readonly timers: Timers;
   readonly backoff: Backoff;
   readonly connected: () => boolean;
+  /** Why the client has ended, once it has. */
+  readonly verdict: () => ParleyError | undefined;
 }
 
 // One signal tells more than the keystrokes between.
@@ -102,10 +104,14 @@ export class Room {
   /**
    * Follows the room, over every reconnect, until `leave`. Listen first: the first page comes as `reset`, maybe before
    * this resolves. `history`: messages of the first page, 0..100.
-   * Errors: rejects with `ParleyError` when the server refuses; waits, also for a connection, otherwise.
+   * Errors: rejects with `ParleyError` when the server refuses, or the client has ended; waits, also for a connection,
+   * otherwise.
    */
   join({ history }: { readonly history?: number } = {}): Promise<Position> {
-    return this.subscription.join(history);
+    const joined = this.subscription.join(history);
+    const verdict = this.#settings.verdict();
+    if (verdict !== undefined) this.subscription.refused(verdict);
+    return joined;
   }
 
   /**
