@@ -41,9 +41,9 @@ export function useConnection(): ConnectionState {
 }
 
 /**
- * The room, joined as long as a component that uses it is mounted; one that the app has joined before stays joined. On a
- * server it is as before the join: empty.
- * What fails comes as `state: "closed"` with its `error`; `room.join()` tries again.
+ * The room, joined as long as a component that uses it is mounted; one that the app joins itself, before or meanwhile,
+ * stays joined until `room.leave()`. On a server it is as before the join: empty.
+ * What fails comes as `state: "closed"` with its `error`; `room.join()` then tries again for the components.
  */
 export function useRoom(roomId: string): RoomView {
   const { client, rooms } = share(useParley());

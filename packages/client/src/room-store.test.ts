@@ -198,3 +198,32 @@ test("a room that the app has joined itself stays joined without a subscriber", 
   expect(await texts.count(1)).toEqual(["for the app"]);
   expect(server.count("leave_room")).toBe(0);
 });
+
+test("a room that the app joins while it is shown stays joined, until the app leaves it", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server);
+  const stop = room.subscribe();
+  await room.views.first(isJoined);
+  await room.client.room("r").join();
+  stop();
+  const texts = recordTexts(room.client.room("r"));
+  server.say("r", "for the app");
+  expect(await texts.count(1)).toEqual(["for the app"]);
+  expect(server.count("leave_room")).toBe(0);
+  await room.client.room("r").leave();
+  room.subscribe()();
+  await server.until(() => server.count("leave_room") === 2);
+});
+
+test("a room that was closed to its view, and is joined once more for it, is left with it", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = () => ({ code: "forbidden" });
+  using room = openRoom(server);
+  const stop = room.subscribe();
+  await room.views.first(({ state }) => state === "closed");
+  server.interfere = () => undefined;
+  await room.client.room("r").join();
+  stop();
+  await server.until(() => server.count("leave_room") === 1);
+  expect(server.count("join_room")).toBe(2);
+});

@@ -40,15 +40,13 @@ const emptyState: RoomStoreState = {
   peopleCount: 0,
 };
 
-/** The events of a room in, one view out: in the room as long as anyone subscribes, and longer if it was joined before. */
+/** The events of a room in, one view out: in the room as long as anyone subscribes, and longer if the app has joined it. */
 export class RoomStore {
   readonly #room: Room;
   readonly #timers: Timers;
   readonly #listeners = new Set<() => void>();
   readonly #typing = new Map<string, () => void>();
   #stopListening: readonly (() => void)[] = [];
-  /** The app has joined the room itself, and stays in it. */
-  #joinedBefore = false;
   #view: RoomView;
 
   constructor(room: Room, timers: Timers = systemTimers) {
@@ -77,13 +75,14 @@ export class RoomStore {
 
   #enter(): void {
     if (this.#stopListening.length > 0) return;
-    this.#joinedBefore = this.#room.subscription.wanted;
+    const kept = this.#room.subscription.wanted;
     this.#stopListening = this.#listen();
     this.#change({ outgoing: this.#room.outgoing() });
     // Why: when the app has joined the room itself, its first page may be gone by.
     this.#room.subscription.restart();
     // A refusal comes as `closed`, too.
     this.#room.join().catch(() => undefined);
+    this.#room.kept = kept;
   }
 
   #leave(): void {
@@ -93,7 +92,7 @@ export class RoomStore {
     for (const cancel of this.#typing.values()) cancel();
     this.#typing.clear();
     this.#view = { ...this.#view, ...emptyState };
-    if (!this.#joinedBefore) void this.#room.leave();
+    if (!this.#room.kept) void this.#room.leave();
   }
 
   #listen(): readonly (() => void)[] {

@@ -65,6 +65,8 @@ export class Room {
   readonly id: string;
   /** For the client alone: where it hands over what the server sends. */
   readonly subscription: Subscription;
+  /** For the hooks alone: the app is in the room by itself, and stays when the last hook leaves it. */
+  kept = false;
   readonly #settings: RoomSettings;
   readonly #events = new Emitter<RoomEvents>();
   #typingAtMs = Number.NEGATIVE_INFINITY;
@@ -108,6 +110,8 @@ export class Room {
    * otherwise.
    */
   join({ history }: { readonly history?: number } = {}): Promise<Position> {
+    // Why only then: of a room that was closed to a hook, it is another try for the hook.
+    this.kept ||= this.subscription.wanted;
     const joined = this.subscription.join(history);
     const verdict = this.#settings.verdict();
     if (verdict !== undefined) this.subscription.refused(verdict);
@@ -119,6 +123,7 @@ export class Room {
    * answered; what it cannot do yet is asked again behind that. Never rejects.
    */
   leave(): Promise<void> {
+    this.kept = false;
     const left = this.subscription.leave();
     this.#settings.outbox.pump(this.id);
     return left;
