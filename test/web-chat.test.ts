@@ -292,6 +292,20 @@ test("a room that may not be entered says so, waits for nothing, and keeps no me
   expect(await alice.frame.getByText("Loading").count()).toBe(0);
 });
 
+test("once the connection has ended for good nothing is lost by sending: what is written stays", async () => {
+  await using server = await DevelopmentServer.start();
+  const page = await openByToken(server, "not-there");
+  const alice = windowOf(page, "alice");
+  await alice.send("refused");
+  await alice.message("refused").getByRole("button", { name: "Send again" }).waitFor();
+  await server.post("/users/alice/revoke", { banned: true });
+  await page.getByText("The connection has ended").waitFor();
+  await alice.send("written too late");
+  expect(await alice.field.inputValue()).toBe("written too late");
+  expect(await alice.message("").count()).toBe(1);
+  expect(await alice.message("refused").getByRole("button").allTextContents()).toEqual(["Discard"]);
+});
+
 test("where the browser blocks its storage the page works, and keeps nothing", async () => {
   await using server = await DevelopmentServer.start();
   const { page, complaints } = await browser.open("about:blank");

@@ -82,6 +82,16 @@ test("a failed message stays until it is discarded or sent again", async () => {
   expect(done.outgoing).toEqual([]);
 });
 
+test("a message that the outbox has no room for can be discarded, too", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server, { outbox: { itemsMax: 0 } });
+  room.subscribe();
+  const { clientId } = room.store.view().send("too much");
+  expect(room.store.view().outgoing).toMatchObject([{ status: "failed", error: { code: "outbox_full" } }]);
+  expect([room.store.view().discard(clientId), room.store.view().discard(clientId)]).toEqual([true, false]);
+  expect(room.store.view().outgoing).toEqual([]);
+});
+
 test("whoever types is shown for a while, or until the message is there", async () => {
   await using server = await FakeServer.start();
   using room = openRoom(server);

@@ -9,7 +9,7 @@ export interface RoomView {
   readonly room: Room;
   /** `room.send`, to hand on alone. */
   readonly send: (text: string, options?: SendOptions) => Sending;
-  /** As `room.discard`, and takes the message out of `outgoing`. */
+  /** As `room.discard`, and takes the message out of `outgoing`; one that the outbox had no room for, too. */
   readonly discard: (clientId: string) => boolean;
   /** `joined` stays while the connection is away; `closed`: refused, or taken out of the room, for `error`. */
   readonly state: "joining" | "joined" | "closed";
@@ -145,8 +145,12 @@ export class RoomStore {
   }
 
   #discard(clientId: string): boolean {
-    const isDiscarded = this.#room.discard(clientId);
-    if (isDiscarded) this.#change({ outgoing: this.#view.outgoing.filter((message) => message.clientId !== clientId) });
+    const outgoing = this.#view.outgoing.filter(
+      (message) => message.clientId !== clientId || message.status !== "failed",
+    );
+    // Why not the room's word alone: the outbox does not know what it had no room for.
+    const isDiscarded = this.#room.discard(clientId) || outgoing.length < this.#view.outgoing.length;
+    if (isDiscarded) this.#change({ outgoing });
     return isDiscarded;
   }
 

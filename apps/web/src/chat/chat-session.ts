@@ -4,6 +4,7 @@ import {
   connect,
   type ConnectionState,
   type JsonValue,
+  type OutgoingMessage,
   type ParleyError,
   type Room,
 } from "@parley/client";
@@ -104,12 +105,22 @@ export class ChatSession {
     this.#room.send(text);
   }
 
+  /** Sends a failed message again; as a new one when the outbox had no room for it, and does not know it. */
   retry(clientId: string): void {
-    this.#room.retry(clientId);
+    const isMeant = (message: OutgoingMessage): boolean => message.clientId === clientId;
+    const { outgoing } = this.#state.timeline;
+    if (this.#room.outgoing().some(isMeant)) {
+      this.#room.retry(clientId);
+    } else {
+      const message = outgoing.find(isMeant);
+      this.discard(clientId);
+      if (message !== undefined) this.send(message.text);
+    }
   }
 
   discard(clientId: string): void {
-    if (this.#room.discard(clientId)) this.#changeTimeline((timeline) => timelines.discardOutgoing(timeline, clientId));
+    this.#room.discard(clientId);
+    this.#changeTimeline((timeline) => timelines.discardOutgoing(timeline, clientId));
   }
 
   typing(): void {

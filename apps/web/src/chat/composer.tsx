@@ -7,13 +7,17 @@ import type { ChatSession } from "./chat-session.ts";
 // What the server takes.
 const textLengthMax = 16_384;
 
-/** Where a message is written: Enter sends, Shift+Enter begins a line. The draft outlives the page. */
-export function Composer({ session }: { session: ChatSession }): ReactNode {
+/**
+ * Where a message is written: Enter sends, Shift+Enter begins a line. The draft outlives the page. `ended`: nothing can
+ * be sent any more, and what is written stays a draft.
+ */
+export function Composer({ session, ended }: { session: ChatSession; ended: boolean }): ReactNode {
   const { user } = session;
   const [draft, setDraft] = useState(() => draftOf(user));
   useEffect(() => keepDraft(user, draft), [user, draft]);
+  const sendable = !ended && draft.trim() !== "";
   const send = (): void => {
-    if (draft.trim() === "") return;
+    if (!sendable) return;
     session.send(draft.trim());
     setDraft("");
   };
@@ -38,7 +42,7 @@ export function Composer({ session }: { session: ChatSession }): ReactNode {
         onChange={(event) => write(event.target.value)}
         onKeyDown={onKeyDown}
       />
-      <button type="submit" className="send-button" aria-label={texts.send} disabled={draft.trim() === ""}>
+      <button type="submit" className="send-button" aria-label={texts.send} disabled={!sendable}>
         <Icon name="send" />
       </button>
     </form>

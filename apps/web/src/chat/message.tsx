@@ -6,6 +6,7 @@ import { texts } from "../ui/texts.ts";
 import { useToday } from "../ui/use-time.ts";
 import type { ChatSession } from "./chat-session.ts";
 import type { Delivery, Row } from "./rows.ts";
+import { useChat } from "./use-chat.ts";
 
 interface MessageProps {
   readonly row: Row;
@@ -97,12 +98,16 @@ function FailedNote({
   delivery: Extract<Delivery, { state: "failed" }>;
 }): ReactNode {
   const { clientId, reason } = delivery;
+  // Why hidden then: nothing is sent any more. What the browser keeps goes out after a reload.
+  const ended = useChat(session).connection.state === "closed";
   return (
     <div className="failed-note">
       <span>{texts.failed(reason)}</span>
-      <button type="button" className="quiet-button" onClick={() => session.retry(clientId)}>
-        {texts.retry}
-      </button>
+      {!ended && (
+        <button type="button" className="quiet-button" onClick={() => session.retry(clientId)}>
+          {texts.retry}
+        </button>
+      )}
       <button type="button" className="quiet-button" onClick={() => session.discard(clientId)}>
         {texts.discard}
       </button>

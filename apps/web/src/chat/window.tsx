@@ -14,6 +14,7 @@ import { useChat } from "./use-chat.ts";
 export function ChatWindow({ session, shown }: { session: ChatSession; shown: boolean }): ReactNode {
   const state = useChat(session);
   const { userId } = session.user;
+  const ended = state.connection.state === "closed";
   const frame = useRef<HTMLElement>(null);
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.key !== "Escape" || event.nativeEvent.isComposing) return;
@@ -40,7 +41,7 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
       </header>
       <ConnectionBanner state={state.connection} waiting={texts.waiting} onRetry={() => session.retryNow()} />
       <AnnouncementBanner announcement={state.announcement} onDismiss={(key) => session.dismiss(key)} />
-      {state.roomError !== undefined && state.connection.state !== "closed" && (
+      {state.roomError !== undefined && !ended && (
         <p className="room-error" role="alert">
           {texts.roomClosed(state.roomError.message)}
         </p>
@@ -50,7 +51,7 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
           session={session}
           timeline={state.timeline}
           shown={shown}
-          ended={state.connection.state === "closed" || state.roomError !== undefined}
+          ended={ended || state.roomError !== undefined}
         />
         <Notices notices={state.notices} onDismiss={(key) => session.dismiss(key)} />
       </div>
@@ -58,7 +59,7 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
         {state.typing.length > 0 && <TypingDots />}
         {state.typing.length > 0 && texts.typing(state.typing)}
       </p>
-      <Composer session={session} />
+      <Composer session={session} ended={ended} />
       <p className="visually-hidden" aria-live="polite">
         {state.heard !== undefined && (
           <span key={state.heardCount}>{texts.said(state.heard.userId, state.heard.text)}</span>
