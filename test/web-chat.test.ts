@@ -239,6 +239,11 @@ test("a keyboard is enough", async () => {
   await page.keyboard.press("Enter");
   await alice.message("one line").waitFor();
   expect(await alice.message("one line").locator(".bubble p").textContent()).toBe("one line\nand another");
+  await page.keyboard.type("by the button");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await alice.message("by the button").waitFor();
+  expect(await alice.field.evaluate((field) => field === document.activeElement)).toBe(true);
 });
 
 test("announcements and notifications are shown, and Escape dismisses them", async () => {

@@ -79,6 +79,26 @@ test("a user is disconnected, banned and readmitted; what takes something away i
   expect(complaints).toEqual([]);
 });
 
+test("the focus stays on the button that was pressed", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page } = await browser.open(server.adminLink);
+  await page.getByText("Connected", { exact: true }).waitFor();
+  const isFocused = (name: string) =>
+    page.getByRole("button", { name, exact: true }).evaluate((button) => button === document.activeElement);
+  await page.getByRole("textbox", { name: "User id" }).fill("alice");
+  await page.getByRole("button", { name: "Ban", exact: true }).press("Enter");
+  await page.getByRole("dialog").getByRole("button", { name: "Ban" }).press("Enter");
+  await page.getByText("alice is banned.").waitFor();
+  expect(await isFocused("Ban")).toBe(true);
+  await page.getByRole("button", { name: "Unban" }).press("Enter");
+  await page.getByText("alice may come back").waitFor();
+  expect(await isFocused("Unban")).toBe(true);
+  await page.getByRole("textbox", { name: "What everyone should know" }).fill("hello");
+  await page.getByRole("button", { name: "Announce to everyone" }).press("Enter");
+  await page.getByText("Announced.").waitFor();
+  expect(await isFocused("Announce to everyone")).toBe(true);
+});
+
 test("a reload needs no new link; the link works no second time", async () => {
   await using server = await DevelopmentServer.start();
   const { page } = await browser.open(server.adminLink);

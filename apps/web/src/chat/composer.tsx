@@ -1,4 +1,4 @@
-import { type KeyboardEvent, type ReactNode, useEffect, useState } from "react";
+import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { Icon } from "../ui/icons.tsx";
 import { texts } from "../ui/texts.ts";
 import { draftOf, keepDraft } from "./browser-storage.ts";
@@ -15,11 +15,14 @@ export function Composer({ session, ended }: { session: ChatSession; ended: bool
   const { user } = session;
   const [draft, setDraft] = useState(() => draftOf(user));
   useEffect(() => keepDraft(user, draft), [user, draft]);
+  const field = useRef<HTMLTextAreaElement>(null);
   const sendable = !ended && draft.trim() !== "";
   const send = (): void => {
     if (!sendable) return;
     session.send(draft.trim());
     setDraft("");
+    // Why: the button, which has nothing to send any more, would take the focus with it, and a phone's keyboard.
+    field.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
@@ -33,6 +36,7 @@ export function Composer({ session, ended }: { session: ChatSession; ended: bool
   return (
     <form className="composer" action={send}>
       <textarea
+        ref={field}
         rows={1}
         dir="auto"
         value={draft}

@@ -24,7 +24,8 @@ export function AnnounceForm({ client, connected }: { client: AdminClient; conne
     <section className="announce" aria-labelledby="announce-title">
       <h2 id="announce-title">{texts.announceTitle}</h2>
       <p className="announce-hint">{texts.announceHint}</p>
-      <form action={submit}>
+      {/* Why not disabled meanwhile: the button that was pressed would lose the focus. */}
+      <form action={submit} onSubmit={(event) => pending && event.preventDefault()}>
         <textarea
           name="message"
           rows={3}
@@ -35,7 +36,7 @@ export function AnnounceForm({ client, connected }: { client: AdminClient; conne
           placeholder={texts.announceLabel}
           defaultValue={result.kind === "failed" ? result.text : ""}
         />
-        <button type="submit" className="strong-button" disabled={pending || !connected}>
+        <button type="submit" className="strong-button" disabled={!connected}>
           <Icon name="megaphone" />
           {texts.announce}
         </button>

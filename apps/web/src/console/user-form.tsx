@@ -23,7 +23,8 @@ export function UserForm({ client, connected }: { client: AdminClient; connected
   const onSubmit = (event: FormEvent<HTMLFormElement>): void => {
     event.preventDefault();
     const order = orderIn(event);
-    if (order === undefined) return;
+    // Why not disabled meanwhile: the button that was pressed would lose the focus.
+    if (order === undefined || result.kind === "pending") return;
     setResult({ kind: "none" });
     if (order.name === "unban") give(order);
     else setAsked(order);
@@ -36,7 +37,7 @@ export function UserForm({ client, connected }: { client: AdminClient; connected
     <section className="orders" aria-labelledby="orders-title">
       <h2 id="orders-title">{texts.usersTitle}</h2>
       <p className="announce-hint">{texts.usersHint}</p>
-      <OrderFields disabled={!connected || result.kind === "pending"} onSubmit={onSubmit} />
+      <OrderFields disabled={!connected} onSubmit={onSubmit} />
       <output className="announce-result" data-kind={result.kind}>
         {result.kind === "done" && texts.orderDone(result.order.name, result.order.userId)}
         {result.kind === "failed" && texts.orderFailed(result.reason)}
