@@ -135,4 +135,7 @@ test.each([
   const { page } = await browser.open(server.adminLink, { colorScheme, ...device });
   await page.getByText("Uptime").waitFor();
   expect(await findBarriers(page)).toEqual([]);
+  await server.kill();
+  await page.getByText("These figures are from before").waitFor();
+  expect(await findBarriers(page)).toEqual([]);
 });
