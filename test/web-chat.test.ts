@@ -273,6 +273,16 @@ test("on a phone one window is shown, and the other says what it has unread", as
   expect([await alice.frame.isVisible(), await bob.frame.isVisible()]).toEqual([false, true]);
 });
 
+test("a name as long as may be leaves room for the time beside it", async () => {
+  await using server = await DevelopmentServer.start();
+  await server.post("/rooms/room-123/messages", { userId: "x".repeat(128), text: "a long name" });
+  const { alice } = await openChat(server, phone);
+  const [time, frame] = [alice.message("a long name").locator("time"), alice.frame];
+  const rightOf = async (place: Locator) => await place.evaluate((element) => element.getBoundingClientRect().right);
+  await time.waitFor();
+  expect(await rightOf(time)).toBeLessThan(await rightOf(frame));
+});
+
 test("without development mode a form asks for a token", async () => {
   await using server = await DevelopmentServer.start();
   const page = await openByToken(server, "room-123");
