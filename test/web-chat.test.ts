@@ -283,6 +283,14 @@ test("a name as long as may be leaves room for the time beside it", async () => 
   expect(await rightOf(time)).toBeLessThan(await rightOf(frame));
 });
 
+test("at a zoom of 400 % messages are still to be seen", async () => {
+  await using server = await DevelopmentServer.start();
+  const { alice } = await openChat(server, { viewport: { width: 320, height: 256 } });
+  await alice.send("first\nsecond");
+  await alice.message("second").scrollIntoViewIfNeeded();
+  expect(await alice.frame.locator(".feed-scroller").evaluate((feed) => feed.clientHeight)).toBeGreaterThan(96);
+});
+
 test("without development mode a form asks for a token", async () => {
   await using server = await DevelopmentServer.start();
   const page = await openByToken(server, "room-123");
