@@ -291,6 +291,16 @@ test("at a zoom of 400 % messages are still to be seen", async () => {
   expect(await alice.frame.locator(".feed-scroller").evaluate((feed) => feed.clientHeight)).toBeGreaterThan(96);
 });
 
+test("in forced colours an edge shows which window is shown, and what a message is", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page, alice } = await openChat(server, { ...phone, forcedColors: "active" });
+  await alice.send("mine");
+  const edgeOf = (place: Locator) => place.evaluate((element) => getComputedStyle(element).borderTopWidth);
+  expect(await edgeOf(page.getByRole("button", { name: "alice", pressed: true }))).toBe("1px");
+  expect(await edgeOf(page.getByRole("button", { name: "bob", pressed: false }))).toBe("0px");
+  expect(await edgeOf(alice.message("mine").locator(".bubble"))).toBe("1px");
+});
+
 test("without development mode a form asks for a token", async () => {
   await using server = await DevelopmentServer.start();
   const page = await openByToken(server, "room-123");
