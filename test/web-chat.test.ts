@@ -140,6 +140,22 @@ test("earlier messages come in above without moving what is read, back to the be
   await alice.frame.getByRole("button", { name: "To the latest message" }).waitFor({ state: "hidden" });
 });
 
+test("a window that is open for long forgets the first messages, stays at the end, and loads them again", async () => {
+  await using server = await DevelopmentServer.start();
+  const { page, alice, bob } = await openChat(server);
+  for (let sent = 0; sent < 2_000; sent += 100)
+    await Promise.all(numbered(100).map((text) => server.fill("room-123", [text])));
+  await bob.send("the last one");
+  await alice.message("the last one").waitFor();
+  await eventually(() => alice.message("the last one").getAttribute("aria-posinset")).toBe("1000");
+  await page.waitForFunction(isAtEnd, await alice.frame.locator(".feed-scroller").elementHandle());
+  expect(await alice.frame.getByRole("button", { name: "To the latest message" }).count()).toBe(0);
+  await alice.message("the last one").focus();
+  await page.keyboard.press("Home");
+  // The first row that was kept, below a page that came back.
+  await eventually(() => page.evaluate(() => document.activeElement?.getAttribute("aria-posinset"))).toBe("51");
+});
+
 /** Scrolls up by most of a page; gives how far a row that was in sight moved by itself in the half second after. */
 async function scrollUpAndWatch(scroller: Element): Promise<number> {
   const rows = () => Array.from(scroller.querySelectorAll("article"));

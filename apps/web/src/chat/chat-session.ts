@@ -150,6 +150,12 @@ export class ChatSession {
     );
   }
 
+  /** The last messages are looked at: of very many the first ones go. Why: each that comes costs more, the more there are. */
+  forgetFirst(): void {
+    const timeline = timelines.forgetFirst(this.#state.timeline);
+    if (timeline !== this.#state.timeline) this.#change({ timeline });
+  }
+
   close(): void {
     this.#client.close();
     for (const timer of [...this.#typingTimers.values(), ...this.#noticeTimers]) clearTimeout(timer);

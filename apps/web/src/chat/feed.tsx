@@ -26,8 +26,7 @@ export function Feed({ session, timeline, shown, ended }: FeedProps): ReactNode 
   const list = useRef<VirtualizerHandle>(null);
   const scroller = useRef<HTMLDivElement>(null);
   const { older } = timeline;
-  const onNearStart = (): void => session.loadOlder();
-  const scroll = useFeedScroll({ rows, list, scroller, headPx: feedHeadPx, older, shown, onNearStart });
+  const scroll = useFeedScroll({ rows, list, scroller, headPx: feedHeadPx, older, shown, session });
   const focus = useRowFocus(rows, list, scroller);
   const total = older === "none" ? rows.length : -1;
   return (
@@ -48,7 +47,7 @@ export function Feed({ session, timeline, shown, ended }: FeedProps): ReactNode 
               scrollRef={scroller}
               startMargin={feedHeadPx}
               data={rows}
-              shift={timeline.prepended}
+              shift={timeline.startMoved}
               keepMounted={focus.kept}
               onScroll={scroll.onScroll}
               onResize={scroll.onResize}

@@ -66,10 +66,20 @@ describe("earlier messages", () => {
   test("come before the others, until there are no more", () => {
     const asked = timelines.olderAsked(loaded(7, 8));
     const page = timelines.addOlder(asked, [message(5), message(6)], 7, true);
-    expect([seqsOf(page), page.older, page.prepended]).toEqual([[5, 6, 7, 8], "some", true]);
+    expect([seqsOf(page), page.older, page.startMoved]).toEqual([[5, 6, 7, 8], "some", true]);
     const askedAgain = timelines.olderAsked(page);
     expect(timelines.addOlder(askedAgain, [message(4)], 5, false).older).toBe("none");
     expect(timelines.addOlder(askedAgain, [], 5, true).older).toBe("none");
+  });
+
+  test("are forgotten when there are very many, and can be asked for again", () => {
+    const many = loaded(...Array.from({ length: 2_000 }, (_, index) => index + 1));
+    expect(timelines.forgetFirst(many)).toBe(many);
+    const kept = timelines.forgetFirst(timelines.addMessage(many, message(2_001), me));
+    expect([kept.messages.length, kept.messages[0]?.seq, kept.messages.at(-1)?.seq]).toEqual([1_000, 1_002, 2_001]);
+    expect([kept.older, kept.startMoved]).toEqual(["some", true]);
+    const page = timelines.addOlder(timelines.olderAsked(kept), [message(1_001)], 1_002, true);
+    expect(page.messages.slice(0, 2).map(({ seq }) => seq)).toEqual([1_001, 1_002]);
   });
 
   test("are ignored when the timeline has started over meanwhile", () => {

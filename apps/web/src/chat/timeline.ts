@@ -18,9 +18,12 @@ export interface Timeline {
   readonly askedBefore: number | undefined;
   /** `seq` of the first message of each page that was loaded, where looking at the one before it came later. */
   readonly pageStarts: ReadonlySet<number>;
-  /** The last change put messages before the others. */
-  readonly prepended: boolean;
+  /** The last change put messages before the others, or took the first ones away. */
+  readonly startMoved: boolean;
 }
+
+/** How many messages stay when there are more than twice as many. */
+const messagesKept = 1_000;
 
 export const emptyTimeline: Timeline = {
   messages: [],
@@ -29,7 +32,7 @@ export const emptyTimeline: Timeline = {
   older: "none",
   askedBefore: undefined,
   pageStarts: new Set(),
-  prepended: false,
+  startMoved: false,
 };
 
 export function resetTimeline(timeline: Timeline, messages: readonly Message[], userId: string): Timeline {
@@ -41,7 +44,7 @@ export function resetTimeline(timeline: Timeline, messages: readonly Message[], 
     older: hasOlder(messages) ? "some" : "none",
     askedBefore: undefined,
     pageStarts: startsOf(messages),
-    prepended: false,
+    startMoved: false,
   };
 }
 
@@ -53,7 +56,21 @@ export function addMessage(timeline: Timeline, message: Message, userId: string)
     message.userId === userId
       ? timeline.outgoing.filter(({ clientId }) => clientId !== message.clientId)
       : timeline.outgoing;
-  return { ...timeline, messages: [...timeline.messages, message], outgoing, prepended: false };
+  return { ...timeline, messages: [...timeline.messages, message], outgoing, startMoved: false };
+}
+
+/** Without the first messages, when there are very many: they can be asked for again. For who looks at the last ones. */
+export function forgetFirst(timeline: Timeline): Timeline {
+  if (timeline.messages.length <= 2 * messagesKept) return timeline;
+  const messages = timeline.messages.slice(-messagesKept);
+  return {
+    ...timeline,
+    messages,
+    older: "some",
+    askedBefore: undefined,
+    pageStarts: startsOf(messages),
+    startMoved: true,
+  };
 }
 
 export function editMessage(timeline: Timeline, { messageSeq, text, editedAt }: Edit): Timeline {
@@ -66,7 +83,7 @@ export function deleteMessage(timeline: Timeline, { messageSeq, deletedAt }: Del
 
 /** The message is gone for good. */
 export function eraseMessage(timeline: Timeline, seq: number): Timeline {
-  return { ...timeline, messages: timeline.messages.filter((message) => message.seq !== seq), prepended: false };
+  return { ...timeline, messages: timeline.messages.filter((message) => message.seq !== seq), startMoved: false };
 }
 
 /** A message of this user has another state; one that is committed where the messages have come to adds nothing. */
@@ -80,22 +97,22 @@ export function changeOutgoing(timeline: Timeline, changed: OutgoingMessage): Ti
     : known < 0 || changed.status === "sending"
       ? [...others, changed]
       : timeline.outgoing.with(known, changed);
-  return { ...timeline, outgoing, prepended: false };
+  return { ...timeline, outgoing, startMoved: false };
 }
 
 export function discardOutgoing(timeline: Timeline, discarded: string): Timeline {
   const outgoing = timeline.outgoing.filter(({ clientId }) => clientId !== discarded);
-  return { ...timeline, outgoing, prepended: false };
+  return { ...timeline, outgoing, startMoved: false };
 }
 
 export function olderAsked(timeline: Timeline): Timeline {
-  return { ...timeline, older: "loading", askedBefore: timeline.messages[0]?.seq, prepended: false };
+  return { ...timeline, older: "loading", askedBefore: timeline.messages[0]?.seq, startMoved: false };
 }
 
 /** As `addOlder` when there is no page. */
 export function olderFailed(timeline: Timeline, before: number): Timeline {
   if (timeline.askedBefore !== before) return timeline;
-  return { ...timeline, older: "failed", askedBefore: undefined, prepended: false };
+  return { ...timeline, older: "failed", askedBefore: undefined, startMoved: false };
 }
 
 /** A page that ends before `before`. Ignored when the timeline has started over meanwhile. */
@@ -107,7 +124,7 @@ export function addOlder(timeline: Timeline, page: readonly Message[], before: n
     older: more && page.length > 0 ? "some" : "none",
     askedBefore: undefined,
     pageStarts: new Set([...timeline.pageStarts, ...startsOf(page)]),
-    prepended: true,
+    startMoved: true,
   };
 }
 
@@ -118,7 +135,7 @@ function hasItsPlace(message: OutgoingMessage, messages: readonly Message[]): bo
 
 function change(timeline: Timeline, seq: number, apply: (message: Message) => Message): Timeline {
   const messages = timeline.messages.map((message) => (message.seq === seq ? apply(message) : message));
-  return { ...timeline, messages, prepended: false };
+  return { ...timeline, messages, startMoved: false };
 }
 
 // The first message of all has seq 1, unless something else came before it; then the next page is empty.

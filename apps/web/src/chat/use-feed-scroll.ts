@@ -1,5 +1,6 @@
 import { type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
 import type { VirtualizerHandle } from "virtua";
+import type { ChatSession } from "./chat-session.ts";
 import type { Row } from "./rows.ts";
 import type { Timeline } from "./timeline.ts";
 
@@ -22,7 +23,7 @@ interface FeedScrollInput {
   readonly headPx: number;
   readonly older: Timeline["older"];
   readonly shown: boolean;
-  readonly onNearStart: () => void;
+  readonly session: ChatSession;
 }
 
 /** What the reader looks at. `seenSeq`: the last message that was there when the end went out of sight. */
@@ -36,14 +37,14 @@ const floatingDayShownMs = 1_500;
 
 /** Keeps the end in sight while it is, asks for earlier pages near the start, and counts what came unseen. */
 export function useFeedScroll(input: FeedScrollInput): FeedScroll {
-  const { rows, list, older, onNearStart } = input;
+  const { rows, list, older, session } = input;
   const end = useEnd(input);
 
   useLayoutEffect(() => {
     // Why not in `onScroll` alone: a short feed has no scroll events to come by.
     const view = list.current;
     if (view !== null && view.viewportSize > 0 && older === "some" && view.scrollSize < view.viewportSize + startPx)
-      onNearStart();
+      session.loadOlder();
   });
 
   const [floatingDay, setFloatingDay] = useState<string>();
@@ -51,7 +52,7 @@ export function useFeedScroll(input: FeedScrollInput): FeedScroll {
   useEffect(() => () => clearTimeout(scrolled.current), []);
   const onScroll = (offsetPx: number): void => {
     const atEnd = end.look();
-    if (older === "some" && offsetPx < startPx) onNearStart();
+    if (older === "some" && offsetPx < startPx) session.loadOlder();
     const top = list.current?.findItemIndex(offsetPx) ?? 0;
     setFloatingDay(atEnd ? undefined : rows[top]?.at);
     clearTimeout(scrolled.current);
@@ -80,7 +81,7 @@ interface End {
  * Follows the end until the reader leaves it.
  * Invariant: only a move upwards leaves it. What grows or shrinks moves the end away too, and is followed.
  */
-function useEnd({ rows, list, scroller, headPx, shown }: FeedScrollInput): End {
+function useEnd({ rows, list, scroller, headPx, shown, session }: FeedScrollInput): End {
   const [place, setPlace] = useState<Place>({ at: "end" });
   const following = useRef(true);
   // Where the feed was scrolled to, and which message was the last, when either was last known.
@@ -131,10 +132,11 @@ function useEnd({ rows, list, scroller, headPx, shown }: FeedScrollInput): End {
       if (left) leave();
       else follow();
     }
+    if (following.current) session.forgetFirst();
     // oxlint-disable-next-line react/exhaustive-deps -- once for each new last row
   }, [lastRow?.key]);
-  // oxlint-disable-next-line react/exhaustive-deps -- once whenever the window is shown
-  useLayoutEffect(onResize, [shown]);
+  // oxlint-disable-next-line react/exhaustive-deps -- once whenever the window is shown, and when its first rows have gone
+  useLayoutEffect(onResize, [shown, rows[0]?.key]);
   return { place, follow, onResize, look };
 }
 
