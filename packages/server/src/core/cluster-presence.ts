@@ -294,6 +294,8 @@ export class ClusterPresence {
   }
 
   #tick(): void {
+    // Why: while its lease had ended, what this node said was taken for late, and its users for gone.
+    if (this.#leases.takeReturn()) this.#signals.repeatAll();
     this.#signals.send(tickMs, this.#upSince !== null);
     const now = this.#clock.monotonic();
     for (const log of this.#pending) {

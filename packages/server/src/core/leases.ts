@@ -5,6 +5,8 @@ import type { Millis } from "./log.ts";
 /** A node that does not renew its lease for so long is gone. */
 const leaseMs = 3_000;
 const renewMs = 1_000;
+/** A node that holds its lease again is known to by then: the others look once a second, by a store that takes its time. */
+const noticedMs = renewMs + 500;
 /** Between two looks at a lease that is about to end. */
 const lookMs = 50;
 
@@ -16,6 +18,10 @@ export class Leases {
   readonly #alone: boolean;
   /** When the lease of each ended, by this node's monotonic clock; null while it holds. */
   #endedAt = new Map<string, number | null>();
+  /** When the last renewal that the store took was sent, by the monotonic clock; null before the first. */
+  #renewedAt: number | null = null;
+  /** This node's lease had ended, and holds again since then. Null: it has held all the time, or that was told. */
+  #regainedAt: number | null = null;
   /** On their way to the store. */
   readonly #renewals = new Set<Promise<void>>();
   #cancelRenewal: () => void = () => {};
@@ -57,12 +63,29 @@ export class Leases {
     return [...this.#endedAt].filter(([, endedAt]) => endedAt !== null).map(([node]) => node);
   }
 
+  /** True once after this node's lease had ended and was renewed: when the others know again that the node is there. */
+  takeReturn(): boolean {
+    if (this.#regainedAt === null || this.#clock.monotonic() - this.#regainedAt < noticedMs) return false;
+    this.#regainedAt = null;
+    return true;
+  }
+
   #renew(): void {
+    const sentAt = this.#clock.monotonic();
     // A store that is away is told the next time.
-    const renewal = this.#store.renewLease(this.#node, leaseMs).catch(() => {});
+    const renewal = this.#store.renewLease(this.#node, leaseMs).then(
+      () => this.#renewed(sentAt),
+      () => {},
+    );
     this.#renewals.add(renewal);
     void renewal.then(() => this.#renewals.delete(renewal));
     this.#cancelRenewal = this.#clock.after(renewMs, () => this.#renew());
+  }
+
+  #renewed(sentAt: number): void {
+    const now = this.#clock.monotonic();
+    if (this.#renewedAt !== null && now - this.#renewedAt >= leaseMs) this.#regainedAt = now;
+    this.#renewedAt = Math.max(sentAt, this.#renewedAt ?? sentAt);
   }
 
   async #look(): Promise<void> {

@@ -207,6 +207,36 @@ describe("a node that is gone", () => {
   });
 });
 
+describe("a node that comes back", () => {
+  test("[PRES-1] after its lease had ended: its users are there again within 5 s", async () => {
+    for (let offsetMs = 0; offsetMs < 15_000; offsetMs += 1_700) {
+      const cluster = await createCluster({ seed: offsetMs + 1 });
+      const { world, one, two, ann } = cluster;
+      await world.clock.advance(offsetMs);
+      world.cutStore(two, true);
+      world.network.faults.lost = 1;
+      await world.clock.advance(10_000);
+      expect(told(ann)).toEqual(["left ben"]);
+      world.cutStore(two, false);
+      world.network.faults.lost = 0;
+      await world.clock.advance(5_000);
+      expect(await usersAt(cluster, one), `${offsetMs} ms after`).toEqual(["ann", "ben"]);
+      expect(told(ann)).toEqual(["left ben", "joined ben"]);
+      await world.stop();
+    }
+  });
+
+  test("[PRES-1] after it stood still for long: who is elsewhere has not left", async () => {
+    const cluster = await createCluster();
+    const { world, one, two, ann, ben } = cluster;
+    await world.clock.stall(40_000);
+    await world.clock.advance(5_000);
+    for (const node of [one, two]) expect(await usersAt(cluster, node)).toEqual(["ann", "ben"]);
+    expect([told(ann), told(ben)]).toEqual([[], []]);
+    await world.stop();
+  });
+});
+
 describe("signals that do not come", () => {
   test("[PRES-1] of arrivals and leaves: all is right again within 16 s", async () => {
     const cluster = await createCluster();
