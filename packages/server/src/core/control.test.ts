@@ -240,6 +240,22 @@ describe("a user who is disconnected", () => {
     expect(reader.closeReasons).toEqual(["kicked"]);
     await world.stop();
   });
+
+  test("[ACC-2] while a node heard nothing at all, keeps what came with a newer token", async () => {
+    const { world, office, home, reader } = await createCluster();
+    const fresh = world.addClient("reader");
+    await world.until(fresh.connect(home));
+    world.cutStore(home, true);
+    world.network.faults.lost = 1;
+    await world.until(world.operations(office).revokeUser({ userId: "reader" }));
+    await world.until(world.store.trim(controlLog, 1_000));
+    if (fresh.session !== null) home.renew(fresh.session, { ...fresh.user, issuedAt: world.clock.now() / 1_000 + 2 });
+    world.cutStore(home, false);
+    await world.clock.advance(lossMs);
+    expect([reader.closeReasons, fresh.closeReasons]).toEqual([["kicked"], []]);
+    expect(home.sessions.of("default", "reader")).toEqual([fresh.session]);
+    await world.stop();
+  });
 });
 
 test("a node that is alone tells nobody, and asks for nothing", async () => {

@@ -1,5 +1,5 @@
 import type { ControlChange } from "@parley/protocol";
-import type { CloseReason, User } from "../gateway/connection.ts";
+import type { CloseReason } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import type { Confirmation } from "./confirmation.ts";
@@ -9,6 +9,7 @@ import type { Feeds } from "./feeds.ts";
 import { newEntryId } from "./ids.ts";
 import { controlLog, type LogId, logId, type LogState, noEpoch } from "./log.ts";
 import type { Sequencer } from "./sequencer.ts";
+import type { Session } from "./session.ts";
 
 /** What the loss of a right means on this node alone. */
 export interface ControlActions {
@@ -18,8 +19,10 @@ export interface ControlActions {
   roomDeleted(log: LogId): void;
   /** Nobody knows which rights were lost: all are asked for anew. */
   doubtAll(): void;
-  /** Users with a connection to `/`, each once or more. */
-  users(): Iterable<User>;
+  /** Those with a connection. */
+  sessions(): Iterable<Session>;
+  /** The session ends for good, with its connection. */
+  endSession(session: Session): void;
 }
 
 /** How often the head of `@control` is confirmed: twice within what a confirmation is good for. */
@@ -28,8 +31,8 @@ const confirmMs = 400;
 const confirmationsMax = 4;
 /** Entries of `@control` that are kept; a node that lacks more starts over. Trimmed when there are a tenth more. */
 const entriesKept = 10_000;
-/** Users whose tokens are asked for with one read. */
-const usersPerRead = 1_000;
+/** Sessions whose tokens are asked for with one read. */
+const sessionsPerRead = 1_000;
 const retryMs = 1_000;
 
 /**
@@ -244,19 +247,21 @@ export class Control {
   async #checkTokens(): Promise<void> {
     while (this.#tokensDoubtful && !this.#stopped) {
       this.#tokensDoubtful = false;
-      const users = [...this.#actions.users()];
-      for (let from = 0; from < users.length && !this.#stopped; from += usersPerRead)
-        await this.#checkTokensOf(users.slice(from, from + usersPerRead));
+      const sessions = [...this.#actions.sessions()];
+      for (let from = 0; from < sessions.length && !this.#stopped; from += sessionsPerRead)
+        await this.#checkTokensOf(sessions.slice(from, from + sessionsPerRead));
     }
   }
 
-  async #checkTokensOf(users: readonly User[]): Promise<void> {
-    const revocations = await this.#store.revocations(users.map(({ tenant, id }) => ({ tenant, userId: id })));
+  async #checkTokensOf(sessions: readonly Session[]): Promise<void> {
+    const revocations = await this.#store.revocations(
+      sessions.map(({ user: { tenant, id } }) => ({ tenant, userId: id })),
+    );
     if (this.#stopped) return;
-    for (const [index, { tenant, id, issuedAt }] of users.entries()) {
+    for (const [index, session] of sessions.entries()) {
       const revocation = revocations[index];
-      if (revocation !== undefined && (revocation.banned || issuedAt < revocation.issuedBefore))
-        this.#actions.disconnectUser(tenant, id, "kicked", true);
+      if (revocation === undefined || session.dropped) continue;
+      if (revocation.banned || session.user.issuedAt < revocation.issuedBefore) this.#actions.endSession(session);
     }
   }
 }

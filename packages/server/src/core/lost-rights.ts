@@ -84,8 +84,14 @@ export class LostRights implements ControlActions {
     this.#doubt(session, null);
   }
 
-  *users(): Iterable<User> {
-    for (const { user } of this.#sessions.connected) yield user;
+  sessions(): Iterable<Session> {
+    return this.#sessions.connected;
+  }
+
+  endSession(session: Session): void {
+    const { connection } = session;
+    this.#sessions.end(session);
+    connection?.close("kicked");
   }
 
   /** The room's log is gone: its subscribers are told, also those who wait for a page of it. */
