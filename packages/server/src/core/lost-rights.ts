@@ -15,7 +15,7 @@ import type { Sessions } from "./sessions.ts";
  * or closed, connections end. Who is being let in just now is not found here: `revocations` and `Session.doubts` tell.
  */
 export class LostRights implements ControlActions {
-  /** Rises when a user's rights to be here were taken away, for those who are being let in meanwhile. */
+  /** Rises when a user's rights to be here were, or may have been, taken away, for those who are being let in meanwhile. */
   revocations = 0;
   readonly #access: Access;
   readonly #feeds: Feeds;
@@ -72,6 +72,7 @@ export class LostRights implements ControlActions {
 
   /** Which rights were lost is not known: each is asked for anew, and who speaks outside of a session connects anew. */
   doubtAll(): void {
+    this.revocations += 1;
     this.#access.forgetAll();
     for (const session of [...this.#sessions.connected]) this.#doubt(session, null);
     for (const connections of [...this.#attending.values()])

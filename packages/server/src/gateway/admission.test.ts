@@ -1,6 +1,10 @@
 import { expect, test } from "vitest";
+import { SimulatedConnection } from "../../../../test/support/simulated-connection.ts";
 import { World } from "../../../../test/support/simulation.ts";
+import { controlLog } from "../core/log.ts";
+import { RequestRates } from "../core/rate-limit.ts";
 import { Admission, arrivalsMax, refuseLate } from "./admission.ts";
+import { rootNamespace } from "./events.ts";
 
 /** A client that is let in when `open` is called; the promise gives how that ended. */
 function arrive(admission: Admission, entered: string[], name: string, signal = new AbortController().signal) {
@@ -70,5 +74,57 @@ test("[REC-2] who cannot be asked about once more, as somebody is revoked, still
   await world.clock.advance(3_000);
   await world.until(client.connect(node, "session"));
   expect(client.recovered).toBe(2);
+  await world.stop();
+});
+
+test("[ACC-2] a revocation that the node never heard of refuses also who was being let in", async () => {
+  const world = new World();
+  const office = await world.startNode();
+  const home = await world.startNode();
+  await world.clock.advance(2_000);
+  const user = { id: "ada", tenant: "default", roles: [], expiresAt: null, issuedAt: 0 };
+  const root = rootNamespace({
+    node: home,
+    authenticate: async () => ({ ok: true, user }),
+    rates: new RequestRates(world.clock, {
+      eventsPerSecond: 100,
+      eventsBurst: 100,
+      userEventsPerSecond: 100,
+      userEventsBurst: 100,
+    }),
+    ownEvents: new Map(),
+    counts: { request: () => {}, recovery: () => {} },
+    log: () => {},
+    onConnected: () => {},
+  });
+  const link = { clock: world.clock, windowBytes: 16_384, bytesPerMs: 1_000 };
+  const connection = new SimulatedConnection("ada", link, { onPayload: () => {}, onClosed: () => {} });
+  const { store } = world;
+  const claim = store.claimSessions.bind(store);
+  const looked = Promise.withResolvers<void>();
+  store.claimSessions = async (claims) => {
+    await looked.promise;
+    return claim(claims);
+  };
+  const verdict = Promise.resolve(
+    root.connect({
+      connection,
+      namespace: "/",
+      auth: { pid: "unknown" },
+      handshake: { address: "", url: "/", headers: {}, secure: false, at: 0 },
+      client: { connection, namespace: "/", emit: () => {}, disconnect: () => {} },
+      signal: new AbortController().signal,
+    }),
+  );
+  await world.clock.advance(100);
+  world.network.faults.lost = 1;
+  world.cutStore(home, true);
+  await world.until(world.operations(office).revokeUser({ userId: "ada" }));
+  await world.until(store.trim(controlLog, 1_000));
+  world.cutStore(home, false);
+  await world.clock.advance(1_000);
+  looked.resolve();
+  expect(await world.until(verdict)).toMatchObject({ kind: "refused", data: { code: "token_revoked" } });
+  expect(home.sessions.of("default", "ada")).toEqual([]);
   await world.stop();
 });
