@@ -6,6 +6,7 @@ import type { LogId } from "./log.ts";
 import type { Here, PresenceEvents, PresenceLimits } from "./presence.ts";
 import { changesMs, PresenceSignals } from "./presence-signals.ts";
 import { type PresenceSignal, RemotePresence } from "./remote-presence.ts";
+import { inTurns } from "./turns.ts";
 
 const tickMs = 250;
 /** From the question who is where until the answers are there. */
@@ -22,8 +23,6 @@ const silentMs = 30_000;
 const staleMs = 45_000;
 const lostMs = 300_000;
 const staleCheckMs = 15_000;
-/** Rooms that a node leaves in one turn of the event loop. */
-const roomsPerTurn = 256;
 
 /** A room that this node follows, and what its users here know. */
 interface Room {
@@ -91,7 +90,7 @@ export class ClusterPresence {
   start(): void {
     this.#cancel = this.#clock.after(tickMs, () => {
       this.#tick();
-      this.start();
+      this.#cancel = inTurns(this.#clock, this.#lookAtPending(), () => this.start());
     });
   }
 
@@ -298,19 +297,28 @@ export class ClusterPresence {
     if (this.#leases.takeReturn()) this.#signals.repeatAll();
     this.#signals.send(tickMs, this.#upSince !== null);
     const now = this.#clock.monotonic();
-    for (const log of this.#pending) {
-      const room = this.#rooms.get(log);
-      if (room === undefined || this.#isDone(log, room, now)) this.#pending.delete(log);
-    }
     this.#checkNodes(now);
     if (now >= this.#staleCheckAt) this.#checkStale(now);
+  }
+
+  *#lookAtPending(): Generator<void> {
+    const now = this.#clock.monotonic();
+    for (const log of this.#pending) {
+      for (const [userId, at] of this.#rooms.get(log)?.partings ?? []) {
+        if (at > now) continue;
+        this.#part(log, userId);
+        yield;
+      }
+      const room = this.#rooms.get(log);
+      if (room === undefined || this.#isDone(log, room, now)) this.#pending.delete(log);
+      yield;
+    }
   }
 
   /** True when the room needs no further look. */
   #isDone(log: LogId, room: Room, now: number): boolean {
     if (room.settlesAt === null || now < room.settlesAt) return false;
     if (!room.settled) this.#settle(log, room);
-    for (const [userId, at] of room.partings) if (at <= now) this.#part(log, room, userId);
     const isAnswered = this.#remote.isHeardOf(log) || room.askedAt > room.settlesAt - settleMs;
     if (!isAnswered && now - room.askedAt >= askAgainMs) this.#signals.ask(log);
     return room.partings.size === 0 && (isAnswered || now - room.askedAt >= askAgainMs);
@@ -329,9 +337,10 @@ export class ClusterPresence {
     }
   }
 
-  #part(log: LogId, room: Room, userId: string): void {
-    room.partings.delete(userId);
-    if (this.#isHere(log, userId) || room.told?.delete(userId) !== true) return;
+  #part(log: LogId, userId: string): void {
+    const room = this.#rooms.get(log);
+    room?.partings.delete(userId);
+    if (this.#isHere(log, userId) || room?.told?.delete(userId) !== true) return;
     this.#events.onTold(log, "user_left", userId, (otherId) => otherId === userId);
   }
 
@@ -343,16 +352,17 @@ export class ClusterPresence {
     }
   }
 
-  /** A few rooms a turn: a node may have had users in all of them. */
   #forgetNode(node: string): void {
     this.#heard.delete(node);
-    const rooms = this.#remote.roomsOf(node);
-    const next = (): void => {
+    inTurns(this.#clock, this.#loseAll(node));
+  }
+
+  *#loseAll(node: string): Generator<void> {
+    for (const log of this.#remote.roomsOf(node)) {
       if (this.#stopped || this.#heard.has(node)) return;
-      for (const log of rooms.splice(0, roomsPerTurn)) this.#lose(log, node);
-      if (rooms.length > 0) this.#clock.immediate(next);
-    };
-    next();
+      this.#lose(log, node);
+      yield;
+    }
   }
 
   /** Rooms that a node has said nothing of, though it says all again and again: its last signals were lost. */

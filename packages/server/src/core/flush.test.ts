@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { BusyClock } from "../../../../test/support/busy-clock.ts";
 import { MemoryStore } from "../../../../test/support/memory-store.ts";
-import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
 import type { Connection } from "../gateway/connection.ts";
 import { Confirmation } from "./confirmation.ts";
 import { parseOffset } from "./entry-event.ts";
@@ -13,19 +13,6 @@ import { type LogId, logId } from "./log.ts";
 import { Session, type SessionEvents } from "./session.ts";
 import { attach, detach, type Subscriber } from "./subscriber.ts";
 import { Tails } from "./tails.ts";
-
-/** A clock on which work takes time, as `spend` says. */
-class BusyClock extends SimulatedClock {
-  #spentMs = 0;
-
-  override monotonic(): number {
-    return super.monotonic() + this.#spentMs;
-  }
-
-  spend(ms: number): void {
-    this.#spentMs += ms;
-  }
-}
 
 /** A socket that takes all, and for each write as much time as a real one would. */
 class FastConnection implements Connection {

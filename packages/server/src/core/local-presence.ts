@@ -1,13 +1,22 @@
 import type { Clock } from "./clock.ts";
 import type { LogId } from "./log.ts";
+import { inTurns } from "./turns.ts";
 
 export interface LocalPresenceEvents {
   onEntered(log: LogId, userId: string): void;
   onGone(log: LogId, userId: string): void;
 }
 
-/** Connections of a user in a room, 1 at least; or, while the grace of the last one runs, what cancels the leave. */
-type Stay = number | (() => void);
+/** A user whose last connection is gone from the room, until the grace is over. */
+interface Leave {
+  readonly log: LogId;
+  readonly userId: string;
+  /** By the monotonic clock. */
+  readonly dueAt: number;
+}
+
+/** Connections of a user in a room, 1 at least; or the leave that waits. */
+type Stay = number | Leave;
 
 const nobody: ReadonlyMap<string, unknown> = new Map();
 
@@ -17,6 +26,10 @@ export class LocalPresence {
   readonly #leaveGraceMs: number;
   readonly #events: LocalPresenceEvents;
   readonly #rooms = new Map<LogId, Map<string, Stay>>();
+  /** In the order in which they are due. */
+  readonly #leaves = new Set<Leave>();
+  /** Ends the wait for the first of these; null while there is none. */
+  #cancel: (() => void) | null = null;
 
   constructor(clock: Clock, leaveGraceMs: number, events: LocalPresenceEvents) {
     this.#clock = clock;
@@ -30,7 +43,7 @@ export class LocalPresence {
     const stay = users.get(userId);
     users.set(userId, typeof stay === "number" ? stay + 1 : 1);
     if (stay === undefined) this.#events.onEntered(log, userId);
-    else cancel(stay);
+    else if (typeof stay !== "number") this.#leaves.delete(stay);
   }
 
   /** `forGood`: the user left, so that no grace is given. */
@@ -40,11 +53,7 @@ export class LocalPresence {
     if (users === undefined || typeof stay !== "number") return;
     if (stay > 1) users.set(userId, stay - 1);
     else if (forGood) this.#remove(log, userId);
-    else
-      users.set(
-        userId,
-        this.#clock.after(this.#leaveGraceMs, () => this.#remove(log, userId)),
-      );
+    else users.set(userId, this.#leaveLater(log, userId));
   }
 
   has(log: LogId, userId: string): boolean {
@@ -60,8 +69,38 @@ export class LocalPresence {
   }
 
   stop(): void {
-    for (const users of this.#rooms.values()) for (const stay of users.values()) cancel(stay);
+    this.#cancel?.();
+    this.#leaves.clear();
     this.#rooms.clear();
+  }
+
+  #leaveLater(log: LogId, userId: string): Leave {
+    const leave = { log, userId, dueAt: this.#clock.monotonic() + this.#leaveGraceMs };
+    this.#leaves.add(leave);
+    if (this.#cancel === null) this.#wait();
+    return leave;
+  }
+
+  /** Why one timer: after a loss of many connections there would be one for each of their rooms, all due at once. */
+  #wait(): void {
+    const [first] = this.#leaves;
+    if (first === undefined) {
+      this.#cancel = null;
+      return;
+    }
+    const waitMs = Math.max(0, first.dueAt - this.#clock.monotonic());
+    this.#cancel = this.#clock.after(waitMs, () => {
+      this.#cancel = inTurns(this.#clock, this.#removeDue(), () => this.#wait());
+    });
+  }
+
+  *#removeDue(): Generator<void> {
+    for (const leave of this.#leaves) {
+      if (leave.dueAt > this.#clock.monotonic()) return;
+      this.#leaves.delete(leave);
+      this.#remove(leave.log, leave.userId);
+      yield;
+    }
   }
 
   #remove(log: LogId, userId: string): void {
@@ -70,8 +109,4 @@ export class LocalPresence {
     if (users.size === 0) this.#rooms.delete(log);
     this.#events.onGone(log, userId);
   }
-}
-
-function cancel(stay: Stay): void {
-  if (typeof stay === "function") stay();
 }

@@ -3,6 +3,7 @@ import type { Connection, User } from "../gateway/connection.ts";
 import type { Clock } from "./clock.ts";
 import { newDatedSecret, newSecret } from "./ids.ts";
 import { Session, type SessionEvents, type SessionIdentity } from "./session.ts";
+import { inTurns } from "./turns.ts";
 
 export interface SessionsLimits {
   /** How long a session waits for its client to come back. 0: no client is given the means to. */
@@ -53,8 +54,7 @@ export class Sessions {
 
   start(): void {
     this.#cancelSweep = this.#clock.after(sweepMs, () => {
-      this.#sweep();
-      this.start();
+      this.#cancelSweep = inTurns(this.#clock, this.#sweep(), () => this.start());
     });
   }
 
@@ -181,23 +181,29 @@ export class Sessions {
     this.#events.onDropped(session);
   }
 
-  #sweep(): void {
-    const now = this.#clock.now();
+  *#sweep(): Generator<void> {
     const monotonic = this.#clock.monotonic();
     for (const session of this.#detached) {
       if (monotonic - session.detachedAt < this.#limits.maxDisconnectionDurationMs) break;
       this.end(session);
+      yield;
     }
-    for (const session of this.#connected) {
-      const { expiresAt } = session.user;
-      if (expiresAt === null || expiresAt - now > this.#limits.expiringNoticeMs) continue;
-      if (expiresAt <= now) {
-        this.#events.onExpired(session);
-      } else if (this.#noticed.get(session) !== expiresAt) {
-        this.#noticed.set(session, expiresAt);
-        this.#events.onExpiring(session, expiresAt);
-      }
+    const now = this.#clock.now();
+    for (const session of this.#connected) if (this.#checkToken(session, now)) yield;
+  }
+
+  /** True when there was something to do: nearly never. */
+  #checkToken(session: Session, now: number): boolean {
+    const { expiresAt } = session.user;
+    if (expiresAt === null || expiresAt - now > this.#limits.expiringNoticeMs) return false;
+    if (expiresAt <= now) {
+      this.#events.onExpired(session);
+    } else {
+      if (this.#noticed.get(session) === expiresAt) return false;
+      this.#noticed.set(session, expiresAt);
+      this.#events.onExpiring(session, expiresAt);
     }
+    return true;
   }
 }
 
