@@ -34,8 +34,8 @@ interface Room {
   settled: boolean;
   /** It is taken for crowded until then, without another count. */
   crowdedUntil: number;
-  /** Users that came here before the room settled, in order. */
-  arrivals: string[];
+  /** Users that came before the room settled, and are still there, in order. */
+  arrivals: Set<string>;
   /** Users that were told of and are gone, by when the others are told. */
   partings: Map<string, number>;
   /** Users that were said to have left, for their node was not heard any more. Null nearly always. */
@@ -109,7 +109,7 @@ export class ClusterPresence {
       told: null,
       settled: false,
       crowdedUntil: 0,
-      arrivals: [],
+      arrivals: new Set(),
       partings: new Map(),
       lost: null,
       waiting: [],
@@ -172,7 +172,7 @@ export class ClusterPresence {
     const room = this.#rooms.get(log);
     if (room === undefined) return;
     if (!room.settled) {
-      if (!room.arrivals.includes(userId)) room.arrivals.push(userId);
+      room.arrivals.add(userId);
       return;
     }
     const told = this.#toldOf(log, room);
@@ -198,8 +198,9 @@ export class ClusterPresence {
   /** The user is not any more where it was. */
   #gone(log: LogId, userId: string): void {
     const room = this.#rooms.get(log);
-    if (room === undefined || !room.settled) return;
-    if (this.#toldOf(log, room)?.has(userId) !== true || this.#isHere(log, userId)) return;
+    if (room === undefined || this.#isHere(log, userId)) return;
+    room.arrivals.delete(userId);
+    if (!room.settled || this.#toldOf(log, room)?.has(userId) !== true) return;
     room.partings.set(userId, this.#clock.monotonic() + partingMs);
     this.#pending.add(log);
   }
@@ -328,12 +329,11 @@ export class ClusterPresence {
   #settle(log: LogId, room: Room): void {
     room.settled = true;
     for (const resolve of room.waiting.splice(0)) resolve();
-    const arrivals = room.arrivals.splice(0);
-    if (this.#toldOf(log, room) === null) return;
-    for (const [index, userId] of arrivals.entries()) {
-      const later = new Set(arrivals.slice(index));
+    if (this.#toldOf(log, room) === null) room.arrivals.clear();
+    for (const userId of room.arrivals) {
       if (this.#local.has(log, userId) && !this.#remote.has(log, userId))
-        this.#events.onTold(log, "user_joined", userId, (otherId) => later.has(otherId));
+        this.#events.onTold(log, "user_joined", userId, (otherId) => room.arrivals.has(otherId));
+      room.arrivals.delete(userId);
     }
   }
 

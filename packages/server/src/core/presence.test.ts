@@ -366,6 +366,21 @@ describe("what presence costs", () => {
     await world.stop();
   });
 
+  test("[PRES-1] 20,000 who come and go before the room has settled do not hold up the node", {
+    timeout: 10_000,
+  }, async () => {
+    const { world, one, two } = await createCluster({ openRooms: ["alpha", "other"] });
+    const other: LogId = "default/other";
+    const reader = await enter(world, one, "reader", "other");
+    for (let number = 0; number < 20_000; number += 1) one.presence.entered(other, `user-${number}`);
+    for (let number = 0; number < 20_000; number += 1) one.presence.left(other, `user-${number}`, true);
+    one.presence.entered(other, "last");
+    await world.clock.advance(2_000);
+    expect(told(reader)).toEqual(["joined last"]);
+    expect((await world.until(Promise.resolve(two.presence.in(other)))).users).toEqual(["reader", "last"]);
+    await world.stop();
+  });
+
   test("[PRES-1] a crowd that types is heard of a few times a second", async () => {
     const { world, one, ann, ben } = await createCluster({ limits: { presenceListMax: 4 } });
     const others: SimulatedClient[] = [];
