@@ -75,14 +75,21 @@ describe("help", () => {
   });
 
   test.each([[["token"]], [["token", "--help"]], [["help", "token"]]])(
-    "of a group or a command alone: %j",
+    "of a group, it lists each of its commands and no others: %j",
     async (words) => {
       const { code, output } = await parley(words);
       expect(code).toBe(0);
-      expect(output).toContain("token --admin");
+      for (const name of ["token --admin", "token create", "token check"]) expect(output).toContain(`parley ${name}`);
       expect(output).not.toContain("parley room");
     },
   );
+
+  test("of a command, it tells of that one alone", async () => {
+    const { code, output } = await parley(["token", "create", "--help"]);
+    expect(code).toBe(0);
+    expect(output).toContain("parley token create");
+    expect(output).not.toContain("parley token check");
+  });
 
   test("the version", async () => {
     expect((await parley(["version"])).output).toMatch(/^parley \d+\.\d+\.\d+ \(Node 2\d\./);

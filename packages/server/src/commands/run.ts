@@ -19,7 +19,9 @@ export async function run(program: Program): Promise<number> {
   const { words, printError } = program;
   const command = findCommand(words);
   if (command === undefined) return runWithoutCommand(program);
-  if (words.includes("--help") || words.includes("-h")) return printHelp(program, [command]);
+  // Why: `token` is a command and the name of a group.
+  if (words.includes("--help") || words.includes("-h"))
+    return printHelp(program, command.name.includes(" ") ? [command] : groupOf(command.name));
   try {
     const execute = await command.load();
     return await execute(readContext(program, command));
