@@ -214,8 +214,10 @@ describe("origins", () => {
   test("[IN-1] an origin that is not listed gets 403 over polling, preflight and WebSocket", async () => {
     await using server = await startEchoServer({ settings });
     for (const method of ["GET", "POST", "OPTIONS"]) {
-      const { status, headers } = await rawRequest(server.port, "EIO=4&transport=polling", { method, headers: evil });
+      const refused = await rawRequest(server.port, "EIO=4&transport=polling", { method, headers: evil });
+      const { status, headers } = refused;
       expect(status).toBe(403);
+      expect(JSON.parse(refused.body)).toEqual({ code: 4, message: expect.stringContaining("PARLEY_ORIGINS") });
       expect(headers["access-control-allow-credentials"]).toBeUndefined();
     }
     await using socket = await RawWebSocket.open(server.port, undefined, { headers: evil });

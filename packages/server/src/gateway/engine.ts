@@ -152,7 +152,7 @@ export class Engine<Scope> {
   #onRequest(request: IncomingMessage, response: ServerResponse, scope: Scope): void {
     const { settings } = this.#shared;
     if (!isOriginAllowed(request.headers, settings)) {
-      refuseRequest(request, response, 403, engineErrors.forbidden);
+      refuseRequest(request, response, 403, engineErrors.originNotListed);
       return;
     }
     if (request.method === "OPTIONS") {
@@ -214,7 +214,7 @@ export class Engine<Scope> {
   #onUpgrade(request: IncomingMessage, wire: Duplex, head: Buffer, scope: Scope): void {
     const { settings } = this.#shared;
     const query = parseQuery(request.url ?? "");
-    if (!isOriginAllowed(request.headers, settings)) refuse(wire, 403, engineErrors.forbidden);
+    if (!isOriginAllowed(request.headers, settings)) refuse(wire, 403, engineErrors.originNotListed);
     else if ("code" in query) refuse(wire, 400, query);
     else if (query.transport !== "websocket") refuse(wire, 400, engineErrors.badRequest);
     else if (query.sid !== "") this.#onProbe(request, wire, head, query.sid);

@@ -14,13 +14,17 @@ export interface Handshake {
   readonly at: Millis;
 }
 
-/** The codes that the Engine.IO reference server gives, with its messages; clients show them. */
+/** The codes that the Engine.IO reference server gives, with its messages, but for the one that a setting mends; clients show them. */
 export const engineErrors = {
   unknownTransport: { code: 0, message: "Transport unknown" },
   unknownSid: { code: 1, message: "Session ID unknown" },
   badHandshakeMethod: { code: 2, message: "Bad handshake method" },
   badRequest: { code: 3, message: "Bad request" },
   forbidden: { code: 4, message: "Forbidden" },
+  originNotListed: {
+    code: 4,
+    message: "Forbidden: pages of this origin may not connect; list it in origins (PARLEY_ORIGINS)",
+  },
   unsupportedVersion: { code: 5, message: "Unsupported protocol version" },
 } as const;
 export type EngineError = (typeof engineErrors)[keyof typeof engineErrors];
