@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { SimulatedClient } from "../../../../test/support/simulated-client.ts";
-import { World, type WorldOptions } from "../../../../test/support/simulation.ts";
+import { simulatedWindowBytes, World, type WorldOptions } from "../../../../test/support/simulation.ts";
 import { logId } from "./log.ts";
 import type { ParleyNode } from "./node.ts";
 
@@ -62,6 +62,28 @@ describe("joining", () => {
     expect(client.transcript.faults).toEqual([]);
     expect(client.transcript.pages.length).toBe(31);
     expect(client.transcript.seen.get("alpha")?.seq).toBe(90);
+  });
+
+  test("a page that needs most of the window is not starved by the entries of a busy room", async () => {
+    const { world, node } = await createWorld({ limits: { tailBytesMax: 1_000_000, historyPageBytesMax: 12_000 } });
+    const client = world.addClient("user");
+    await send(world, node, "beta", numbered(40, 200));
+    await world.until(client.connect(node));
+    await world.until(client.join("alpha"));
+    await world.clock.advance(100);
+    client.connection?.resumeReading(20);
+    let joined = false;
+    for (let turn = 0; turn < 400; turn += 1) {
+      world.background(send(world, node, "alpha", numbered(3)));
+      if (turn === 100) world.background(client.join("beta").then(() => void (joined = true)));
+      await world.clock.advance(10);
+    }
+    expect(joined).toBe(true);
+    expect(client.connection?.unansweredMax).toBeLessThanOrEqual(simulatedWindowBytes);
+    client.connection?.resumeReading(1_000);
+    await world.clock.advance(10_000);
+    expect(client.transcript.faults).toEqual([]);
+    expect(seqs(client, "alpha")).toHaveLength(1_200);
   });
 
   test("[FEED-1] a join that fails for the store leaves who was in the room there, without a gap", async () => {
@@ -146,6 +168,39 @@ describe("coming back to a session", () => {
     await world.clock.advance(100);
     return client;
   }
+
+  test("[ACC-1] [REC-3] who loses the right while the room is being resumed gets nothing of what follows, and is told", async () => {
+    const { world, node } = await createWorld({ openRooms: [] });
+    const operations = world.operations(node);
+    const membership = { roomId: "alpha", userId: "user" };
+    await world.until(operations.putRoom({ roomId: "alpha" }));
+    await world.until(operations.setMembership({ ...membership, role: "member" }));
+    const client = await createClient(world, node);
+    await send(world, node, "alpha", ["before"]);
+    await world.clock.advance(100);
+    client.drop(true);
+    // The right to read was asked for, and holds; then the resumed room waits for its feed.
+    const opened = Promise.withResolvers<void>();
+    const open = node.feeds.open.bind(node.feeds);
+    const waiting = Promise.withResolvers<void>();
+    node.feeds.open = async (log) => {
+      if (log === logId("default", "alpha")) {
+        waiting.resolve();
+        await opened.promise;
+      }
+      return open(log);
+    };
+    const connecting = client.connect(node, "session");
+    await world.until(waiting.promise);
+    await world.until(operations.setMembership({ ...membership, role: null }));
+    opened.resolve();
+    await world.until(connecting);
+    await send(world, node, "alpha", ["after"]);
+    await world.clock.advance(2_000);
+    expect(client.recovered).toBe(1);
+    expect(seqs(client, "alpha")).toEqual([2]);
+    expect(client.transcript.rooms).not.toContain("alpha");
+  });
 
   test("[REC-1] the same page again, which was lost, does not pass for the one that had arrived", async () => {
     const { world, node } = await createWorld();

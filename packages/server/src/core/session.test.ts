@@ -92,12 +92,15 @@ describe("pages", () => {
 });
 
 describe("signals", () => {
-  test("[FEED-4] signals of one turn keep within the window, and none is kept for a slow reader", async () => {
+  test.each([
+    ["written in their turn", (session: Session, frame: Buffer) => session.signal(frame)],
+    ["gathered", (session: Session, frame: Buffer) => void session.signalLater(frame)],
+  ])("[FEED-4] signals that are %s keep within the window, and none is kept for a slow reader", async (_, signal) => {
     const { clock, connection, session } = createSession(0);
     session.open();
     const frame = textFrame("s".repeat(80));
     for (let turn = 0; turn < 20; turn += 1) {
-      for (let count = 0; count < 1_000; count += 1) session.signal(frame);
+      for (let count = 0; count < 1_000; count += 1) signal(session, frame);
       await clock.turn();
       await clock.settle();
     }
