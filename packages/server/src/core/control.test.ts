@@ -114,7 +114,7 @@ describe("a right that is lost", () => {
     await world.stop();
   });
 
-  test("[ACC-1] a page of history that waits is asked about again once it may be written", async () => {
+  test("[ACC-1] a first page that waits is asked about again once it may be written", async () => {
     const { world, office, home, reader } = await createCluster();
     await world.until(world.operations(office).sendMessage({ roomId, userId: "writer", text: "hello" }));
     await world.clock.advance(100);

@@ -103,6 +103,34 @@ describe("joining", () => {
   });
 });
 
+describe("history", () => {
+  test("[ACC-1] a page that waits for the window is not given to who loses the right meanwhile", async () => {
+    const { world, node } = await createWorld({ openRooms: ["alpha"] });
+    const operations = world.operations(node);
+    const membership = { roomId: "secret", userId: "user" };
+    await world.until(operations.putRoom({ roomId: "secret" }));
+    await world.until(operations.setMembership({ ...membership, role: "member" }));
+    await send(world, node, "secret", numbered(10));
+    const client = world.addClient("user");
+    await world.until(client.connect(node));
+    await world.until(client.join("alpha"));
+    await world.clock.advance(100);
+    client.connection?.resumeReading(0);
+    await send(world, node, "alpha", numbered(200));
+    await world.clock.advance(1_000);
+    const asked = client.history("secret", 10).then(
+      () => "given",
+      ({ code }: { code: string }) => code,
+    );
+    await world.clock.advance(1_000);
+    await world.until(operations.setMembership({ ...membership, role: null }));
+    client.connection?.resumeReading(1_000);
+    expect(await world.until(asked)).toBe("forbidden");
+    await world.clock.advance(5_000);
+    expect(seqs(client, "alpha")).toHaveLength(200);
+  });
+});
+
 describe("leaving", () => {
   test.each([
     ["a page", {}],
