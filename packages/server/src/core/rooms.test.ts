@@ -288,6 +288,45 @@ describe("coming back to a session", () => {
     expect(seqs(client, "alpha")).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
+  test("[REC-2] an entry that it had before it left, and gets once more, proves nothing of what was written in between", async () => {
+    const { world, node } = await createWorld();
+    const client = await createClient(world, node);
+    await send(world, node, "beta", numbered(2));
+    // It leaves before it has read what is on its way: its last event is an entry beyond the place where it left.
+    client.connection?.resumeReading(0);
+    await send(world, node, "alpha", ["on its way"]);
+    await world.until(client.leave("alpha"));
+    client.connection?.resumeReading(1_000);
+    client.connection?.confirm();
+    await world.clock.advance(100);
+    // None of this arrives: the page of another room, and then that entry again.
+    client.connection?.resumeReading(0);
+    await world.until(client.join("beta"));
+    await world.until(client.join("alpha", "where it left"));
+    await world.clock.advance(100);
+    client.drop(true);
+    await world.until(client.connect(node, "session"));
+    await world.clock.advance(1_000);
+    expect(client.recovered).toBe(1);
+    expect(client.transcript.faults).toEqual([]);
+    expect(client.transcript.seen.get("beta")?.seq).toBe(2);
+  });
+
+  test("[REC-1] who comes back to no session gets the announcements after the one that it remembers", async () => {
+    const { world, node } = await createWorld();
+    const client = await createClient(world, node);
+    const announce = (message: string) => world.until(world.operations(node).announce({ message }));
+    await announce("heard");
+    await world.clock.advance(100);
+    node.lostRights.disconnectUser("default", "user", "kicked", true);
+    await world.clock.advance(3_000);
+    await announce("missed");
+    await world.until(client.connect(node, "session"));
+    await world.clock.advance(1_000);
+    expect(client.recovered).toBe(0);
+    expect(seqs(client, "@announcements")).toEqual([1, 2]);
+  });
+
   test("[REC-1] what was left in another life of the room says nothing of this one", async () => {
     const { world, node } = await createWorld();
     const client = await createClient(world, node);
