@@ -222,6 +222,28 @@ describe("what a feed accepts", () => {
     expect(feed.head).toBe(1);
   });
 
+  test("[FEED-1] what the store said of the log's former life resets nothing once the next one is known", async () => {
+    const { feed, append, resets, clock, store, latency, wait } = await createFeed();
+    const old = await append();
+    const [before] = await wait(store.states([log]));
+    latency.ms = 10;
+    feed.announce(old.epoch, 1);
+    await clock.advance(15);
+    latency.ms = 0;
+    await wait(store.deleteRoom(log));
+    const born = await append();
+    const [after] = await wait(store.states([log]));
+    if (before === undefined || after === undefined) throw new Error("the log is not there");
+    feed.learn(after, old.epoch);
+    expect(feed.epoch).toBe(born.epoch);
+    // An answer to the same question that was slower, and then the page that is on its way.
+    feed.learn(before, old.epoch);
+    expect(feed.epoch).toBe(born.epoch);
+    await clock.advance(20);
+    expect(resets).toEqual(["epoch"]);
+    expect(feed.epoch).toBe(born.epoch);
+  });
+
   test("[FEED-1] a floor that has passed the feed by resets it once, whether or not entries are left", async () => {
     for (const left of [0, 2]) {
       const { feed, append, resets, clock, store, reads, wait } = await createFeed();
