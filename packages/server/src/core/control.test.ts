@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { SimulatedClient } from "../../../../test/support/simulated-client.ts";
 import { World, type WorldOptions } from "../../../../test/support/simulation.ts";
 import { localBus } from "../bus/local.ts";
+import { StoreUnavailable } from "../store/store.ts";
 import { storedMemberships } from "./access.ts";
 import { eventFrame } from "./frame.ts";
 import { controlLog } from "./log.ts";
@@ -111,6 +112,34 @@ describe("a right that is lost", () => {
     expect(reader.transcript.faults).toEqual([]);
     expect(reader.transcript.seen.get(roomId)?.seq).toBe(100);
     expect(seqs).toEqual(seqs.toSorted((one, other) => one - other));
+    await world.stop();
+  });
+
+  test("[ACC-1] entries that were read for a reader below the tail wait, too, while the node cannot confirm", async () => {
+    const cluster = await createCluster();
+    const { world, home, reader } = cluster;
+    reader.connection?.resumeReading(0);
+    await flood(cluster, home, 6_000);
+    const read = Promise.withResolvers<void>();
+    const readAfter = world.store.readAfter.bind(world.store);
+    world.store.readAfter = async (log, ...range) => {
+      const page = await readAfter(log, ...range);
+      if (log === `default/${roomId}`) await read.promise;
+      return page;
+    };
+    reader.connection?.resumeReading(1_000);
+    await world.clock.advance(300);
+    const before = reader.transcript.deliveries.length;
+    const confirmed = world.store.states.bind(world.store);
+    world.store.states = () => Promise.reject(new StoreUnavailable("not now"));
+    await world.clock.advance(2_000);
+    read.resolve();
+    await world.clock.advance(1_000);
+    expect(reader.transcript.deliveries.length).toBe(before);
+    world.store.states = confirmed;
+    await world.clock.advance(3_000);
+    expect(reader.transcript.faults).toEqual([]);
+    expect(reader.transcript.seen.get(roomId)?.seq).toBe(300);
     await world.stop();
   });
 
