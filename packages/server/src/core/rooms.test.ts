@@ -26,6 +26,21 @@ function seqs({ transcript }: SimulatedClient, room: string): number[] {
   return transcript.deliveries.filter((delivery) => delivery.room === room).map(({ seq }) => seq);
 }
 
+/** Whoever was found to have the right to the room waits for its feed, from when `waiting` resolves until `opened` is called. */
+function holdFeed(node: ParleyNode, room: string): { opened: () => void; waiting: Promise<void> } {
+  const opened = Promise.withResolvers<void>();
+  const waiting = Promise.withResolvers<void>();
+  const open = node.feeds.open.bind(node.feeds);
+  node.feeds.open = async (log) => {
+    if (log === logId("default", room)) {
+      waiting.resolve();
+      await opened.promise;
+    }
+    return open(log);
+  };
+  return { opened: () => opened.resolve(), waiting: waiting.promise };
+}
+
 describe("joining", () => {
   test("[FEED-1] a page that waits longer than its feed lingers is followed by what comes after it", async () => {
     const { world, node } = await createWorld();
@@ -131,6 +146,29 @@ describe("history", () => {
   });
 });
 
+describe("a right that may have changed", () => {
+  test("[ACC-1] and is lost while delivery waits to go on after it was asked for: nothing more of the room, and it is told", async () => {
+    const { world, node } = await createWorld({ openRooms: [] });
+    const operations = world.operations(node);
+    const membership = { roomId: "alpha", userId: "user" };
+    await world.until(operations.putRoom({ roomId: "alpha" }));
+    await world.until(operations.setMembership({ ...membership, role: "member" }));
+    const client = world.addClient("user");
+    await world.until(client.connect(node));
+    await world.until(client.join("alpha"));
+    await world.clock.advance(100);
+    const { opened, waiting } = holdFeed(node, "alpha");
+    world.background(operations.setMembership({ ...membership, role: "reader" }));
+    await world.until(waiting);
+    await world.until(operations.setMembership({ ...membership, role: null }));
+    opened();
+    await send(world, node, "alpha", ["after"]);
+    await world.clock.advance(2_000);
+    expect(client.transcript.closings).toEqual([{ room: "alpha", reason: "forbidden" }]);
+    expect(seqs(client, "alpha")).toEqual([]);
+  });
+});
+
 describe("leaving", () => {
   test.each([
     ["a page", {}],
@@ -207,21 +245,11 @@ describe("coming back to a session", () => {
     await send(world, node, "alpha", ["before"]);
     await world.clock.advance(100);
     client.drop(true);
-    // The right to read was asked for, and holds; then the resumed room waits for its feed.
-    const opened = Promise.withResolvers<void>();
-    const open = node.feeds.open.bind(node.feeds);
-    const waiting = Promise.withResolvers<void>();
-    node.feeds.open = async (log) => {
-      if (log === logId("default", "alpha")) {
-        waiting.resolve();
-        await opened.promise;
-      }
-      return open(log);
-    };
+    const { opened, waiting } = holdFeed(node, "alpha");
     const connecting = client.connect(node, "session");
-    await world.until(waiting.promise);
+    await world.until(waiting);
     await world.until(operations.setMembership({ ...membership, role: null }));
-    opened.resolve();
+    opened();
     await world.until(connecting);
     await send(world, node, "alpha", ["after"]);
     await world.clock.advance(2_000);
