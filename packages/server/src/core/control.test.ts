@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { SimulatedClient } from "../../../../test/support/simulated-client.ts";
-import { World, type WorldOptions } from "../../../../test/support/simulation.ts";
+import { SimulatedConnection } from "../../../../test/support/simulated-connection.ts";
+import { simulatedWindowBytes, World, type WorldOptions } from "../../../../test/support/simulation.ts";
 import { localBus } from "../bus/local.ts";
+import type { CloseReason } from "../gateway/connection.ts";
 import { StoreUnavailable } from "../store/store.ts";
 import { storedMemberships } from "./access.ts";
 import { eventFrame } from "./frame.ts";
@@ -170,6 +172,13 @@ describe("a right that is lost", () => {
 
   test("[ACC-1] what a node missed, and is kept no longer, counts as anything", async () => {
     const { world, office, home, reader } = await createCluster();
+    const closed: CloseReason[] = [];
+    const administrator = new SimulatedConnection(
+      "administrator",
+      { clock: world.clock, windowBytes: simulatedWindowBytes, bytesPerMs: 1_000 },
+      { onPayload: () => {}, onClosed: (reason) => closed.push(reason) },
+    );
+    home.lostRights.attend(reader.user, administrator);
     world.cutStore(home, true);
     world.network.faults.lost = 1;
     await world.until(world.operations(office).putRoom({ roomId, access: "members" }));
@@ -178,6 +187,8 @@ describe("a right that is lost", () => {
     world.cutStore(home, false);
     await world.clock.advance(lossMs);
     expect(reader.transcript.closings).toEqual([{ room: roomId, reason: "forbidden" }]);
+    // Who speaks outside of any session connects anew, and is asked who it is.
+    expect(closed).toEqual(["kicked"]);
     await world.stop();
   });
 

@@ -48,3 +48,27 @@ test("what came to an inbox while the store was away is not asked for when its u
   await stopped;
   expect(world.clock.waiting).toBe(0);
 });
+
+test("[REC-1] a notification that is committed while a client finds its place in the inbox reaches it", async () => {
+  const world = new World();
+  const node = await world.startNode();
+  const client = world.addClient("user");
+  const notify = (number: number) =>
+    world.until(world.operations(node).notifyUser({ userId: "user", event: "notice", data: { number } }));
+  const placed = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  const inboxes = world.store.inboxes.bind(world.store);
+  world.store.inboxes = async (logs) => {
+    const states = await inboxes(logs);
+    asked.resolve();
+    await placed.promise;
+    return states;
+  };
+  const connecting = client.connect(node);
+  await world.until(asked.promise);
+  await notify(1);
+  placed.resolve();
+  await world.until(connecting);
+  await world.clock.advance(1_000);
+  expect(client.transcript.notices).toEqual(new Map([[1, 1]]));
+});
