@@ -58,7 +58,17 @@ describe("the folder of a store", { timeout: 120_000 }, () => {
     await using store = await openStore(data);
     await store.open(room);
     expect((await stat(data)).mode & 0o777).toBe(0o700);
-    expect((await stat(path.join(data, "parley.db"))).mode & 0o077).toBe(0);
+  });
+
+  test("the store's files are for their owner alone, also in a folder that all may read", async () => {
+    await using folder = await createTemporaryFolder();
+    await chmod(folder.path, 0o755);
+    await using store = await openStore(folder.path);
+    await new Writer(store).append(append("secret"));
+    const files = (await readdir(folder.path)).filter((name) => name.startsWith("parley.db"));
+    expect(files.toSorted()).toEqual(["parley.db", "parley.db-shm", "parley.db-wal"]);
+    for (const file of files)
+      expect([file, (await stat(path.join(folder.path, file))).mode & 0o077]).toEqual([file, 0]);
   });
 
   test("a folder that cannot be made or written to is named with its setting", async () => {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { accessSync, chmodSync, constants, existsSync, mkdirSync } from "node:fs";
+import { accessSync, chmodSync, closeSync, constants, existsSync, mkdirSync, openSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { sqliteMigrations } from "./migrations/sqlite.ts";
@@ -11,6 +11,8 @@ export const storeSetting = "store.path (PARLEY_STORE_PATH)";
 
 /** "PRLY": written into each store, so that another application's file is never taken for one. */
 const applicationId = 0x50524c59;
+/** The rights of the file. */
+const ownerOnly = 0o600;
 const busyTimeoutMs = 5_000;
 const cacheKibibytes = 65_536;
 /** 4 MB of log between checkpoints. Four times as much is hardly faster, and the commit that waits for one takes twice as long. */
@@ -59,7 +61,10 @@ export function openFile(options: { file: string; synchronous: Synchronous; crea
   const { file, synchronous, create } = options;
   let database: DatabaseSync | undefined;
   try {
-    if (!create || existsSync(file)) accessSync(file, constants.R_OK | constants.W_OK);
+    if (create && !existsSync(file)) closeSync(openSync(file, "a", ownerOnly));
+    accessSync(file, constants.R_OK | constants.W_OK);
+    // Why before it is opened: the files that SQLite makes beside it get its rights, and hold what was written last.
+    chmodSync(file, ownerOnly);
     database = new DatabaseSync(file, { timeout: busyTimeoutMs });
     database.exec(`
       PRAGMA journal_mode = WAL;
@@ -70,7 +75,6 @@ export function openFile(options: { file: string; synchronous: Synchronous; crea
     // Why: a commit that a killed process wrote and never synced is visible now. It must be durable before it counts.
     database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     migrate(database);
-    chmodSync(file, 0o600);
     return database;
   } catch (error) {
     database?.close();
