@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { chmod, mkdir, open, readdir, stat, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, open, readdir, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
@@ -205,6 +205,20 @@ describe("backup and restore", { timeout: 120_000 }, () => {
     expect((await readdir(empty)).toSorted()).toEqual(["parley.db", "parley.lock"]);
     await using store = await openStore(data);
     expect(textsOf(await entriesAfter(store, room, 0))).toEqual(["kept"]);
+  });
+
+  test("[LOG-1] a restore is refused where a killed process left a part of its store", async () => {
+    await using folder = await createTemporaryFolder();
+    const data = path.join(folder.path, "data");
+    const killed = path.join(folder.path, "killed");
+    const backup = path.join(folder.path, "backup");
+    await using store = await openStore(data);
+    await store.backup(backup);
+    await new Writer(store).append(append("after the backup"));
+    await cp(data, killed, { recursive: true });
+    await rm(path.join(killed, "parley.db"));
+    expect(() => restoreSqlite(backup, killed)).toThrow(/parley\.db-wal/);
+    expect(existsSync(path.join(killed, "parley.db"))).toBe(false);
   });
 
   test("two restores of one backup are two generations", async () => {

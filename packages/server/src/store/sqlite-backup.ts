@@ -33,7 +33,7 @@ export async function backupSqlite(folder: string, target: string): Promise<void
 /**
  * Makes the store of `folder` from a backup, as a new generation: all epochs change, so that no client takes a position
  * in what was lost for one in what is new.
- * Errors: throws `BackupRefused` when the folder holds a store or `source` is no backup, `StoreLocked` when a process
+ * Errors: throws `BackupRefused` when the folder holds a store, or a part of one, or `source` is no backup, `StoreLocked` when a process
  * uses the folder, `StoreUnusable` when it cannot be written to.
  */
 export function restoreSqlite(source: string, folder: string): void {
@@ -43,7 +43,9 @@ export function restoreSqlite(source: string, folder: string): void {
   const target = storeFile(folder);
   const partial = partialOf(target);
   try {
-    if (existsSync(target)) throw new BackupRefused(`there is a store in ${folder} already`);
+    // Why its log, too: SQLite would take what a killed process left in it for the newest part of the restored store.
+    const taken = [target, logOf(target)].find((file) => existsSync(file));
+    if (taken !== undefined) throw new BackupRefused(`there is a store in ${folder} already: ${taken}`);
     copyFileSync(source, partial);
     renewCopy(partial, source);
     moveDurably(partial, target);
@@ -67,6 +69,11 @@ function renewCopy(copy: string, source: string): void {
     if (!(error instanceof StoreUnusable)) throw error;
     throw new BackupRefused(`${source} is no backup of a store: ${error.message}`, { cause: error });
   }
+}
+
+/** Where SQLite keeps commits that are not in the file yet. */
+function logOf(file: string): string {
+  return `${file}-wal`;
 }
 
 function partialOf(target: string): string {
