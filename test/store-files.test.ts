@@ -221,6 +221,20 @@ describe("backup and restore", { timeout: 120_000 }, () => {
     expect(existsSync(path.join(killed, "parley.db"))).toBe(false);
   });
 
+  test("[LOG-1] what a killed process had not moved into its file yet is restored from that file, too", async () => {
+    await using folder = await createTemporaryFolder();
+    const data = path.join(folder.path, "data");
+    const killed = path.join(folder.path, "killed");
+    const restored = path.join(folder.path, "restored");
+    await using store = await openStore(data);
+    await new Writer(store).append(append("acknowledged"));
+    await cp(data, killed, { recursive: true });
+    restoreSqlite(path.join(killed, "parley.db"), restored);
+    expect((await readdir(restored)).toSorted()).toEqual(["parley.db", "parley.lock"]);
+    await using copy = await openStore(restored);
+    expect(textsOf(await entriesAfter(copy, room, 0))).toEqual(["acknowledged"]);
+  });
+
   test("two restores of one backup are two generations", async () => {
     await using folder = await createTemporaryFolder();
     const epochs = new Set<string>();

@@ -47,6 +47,8 @@ export function restoreSqlite(source: string, folder: string): void {
     const taken = [target, logOf(target)].find((file) => existsSync(file));
     if (taken !== undefined) throw new BackupRefused(`there is a store in ${folder} already: ${taken}`);
     copyFileSync(source, partial);
+    // Why: what a killed process had committed last is there, when `source` is its own file or a plain copy of it.
+    if (existsSync(logOf(source))) copyFileSync(logOf(source), logOf(partial));
     renewCopy(partial, source);
     moveDurably(partial, target);
   } finally {
