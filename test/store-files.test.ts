@@ -196,10 +196,12 @@ describe("backup and restore", { timeout: 120_000 }, () => {
     }
     const garbage = path.join(folder.path, "garbage");
     await writeFile(garbage, "no database at all ".repeat(1_000));
+    const nothing = path.join(folder.path, "nothing");
+    await writeFile(nothing, "");
     const empty = path.join(folder.path, "empty");
     expect(() => restoreSqlite(backup, data)).toThrow(BackupRefused);
-    expect(() => restoreSqlite(path.join(folder.path, "none"), empty)).toThrow(BackupRefused);
-    expect(() => restoreSqlite(garbage, empty)).toThrow(BackupRefused);
+    for (const source of [path.join(folder.path, "none"), garbage, nothing])
+      expect(() => restoreSqlite(source, empty)).toThrow(BackupRefused);
     expect(existsSync(path.join(empty, "parley.db"))).toBe(false);
     restoreSqlite(backup, empty);
     expect((await readdir(empty)).toSorted()).toEqual(["parley.db", "parley.lock"]);

@@ -74,7 +74,7 @@ export function openFile(options: { file: string; synchronous: Synchronous; crea
     `);
     // Why: a commit that a killed process wrote and never synced is visible now. It must be durable before it counts.
     database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
-    migrate(database);
+    migrate(database, create);
     return database;
   } catch (error) {
     database?.close();
@@ -95,11 +95,11 @@ export function renewGeneration(database: DatabaseSync): void {
     .run(randomBytes(4).toString("base64url"));
 }
 
-/** Errors: throws `StoreUnusable` for a file of another application or of a newer version. */
-function migrate(database: DatabaseSync): void {
+/** Errors: throws `StoreUnusable` for a file of another application or of a newer version, and, unless `create`, for an empty one. */
+function migrate(database: DatabaseSync, create: boolean): void {
   const version = pragma(database, "user_version");
   const application = pragma(database, "application_id");
-  if (version === 0 && application === 0 && pragma(database, "schema_version") === 0) {
+  if (create && version === 0 && application === 0 && pragma(database, "schema_version") === 0) {
     database.exec(`PRAGMA application_id = ${applicationId}`);
   } else if (application !== applicationId) {
     throw new StoreUnusable(
