@@ -1,5 +1,15 @@
 import { randomUUID } from "node:crypto";
-import { closeSync, copyFileSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { lockFolder, openFile, prepareFolder, renewGeneration, storeFile } from "./sqlite-file.ts";
@@ -46,15 +56,21 @@ export function restoreSqlite(source: string, folder: string): void {
     // Why its log, too: SQLite would take what a killed process left in it for the newest part of the restored store.
     const taken = [target, logOf(target)].find((file) => existsSync(file));
     if (taken !== undefined) throw new BackupRefused(`there is a store in ${folder} already: ${taken}`);
-    copyFileSync(source, partial);
+    copyWritable(source, partial);
     // Why: what a killed process had committed last is there, when `source` is its own file or a plain copy of it.
-    if (existsSync(logOf(source))) copyFileSync(logOf(source), logOf(partial));
+    if (existsSync(logOf(source))) copyWritable(logOf(source), logOf(partial));
     renewCopy(partial, source);
     moveDurably(partial, target);
   } finally {
     removeFile(partial);
     lock.close();
   }
+}
+
+/** A backup may be kept read-only. */
+function copyWritable(source: string, copy: string): void {
+  copyFileSync(source, copy);
+  chmodSync(copy, 0o600);
 }
 
 function renewCopy(copy: string, source: string): void {
