@@ -179,7 +179,7 @@ describe("backup and restore", { timeout: 120_000 }, () => {
     await expect(backupSqlite(path.join(folder.path, "none"), path.join(folder.path, "new"))).rejects.toBeInstanceOf(
       BackupRefused,
     );
-    await expect(store.backup(path.join(folder.path, "no", "folder"))).rejects.toThrow(Error);
+    await expect(store.backup(path.join(folder.path, "no", "folder"))).rejects.toThrow(BackupRefused);
     await store.backup(path.join(folder.path, "made"));
     expect((await stat(path.join(folder.path, "made"))).mode & 0o077).toBe(0);
     expect((await readdir(folder.path)).toSorted()).toEqual(["data", "made", "taken"]);
@@ -200,7 +200,7 @@ describe("backup and restore", { timeout: 120_000 }, () => {
     await writeFile(nothing, "");
     const empty = path.join(folder.path, "empty");
     expect(() => restoreSqlite(backup, data)).toThrow(BackupRefused);
-    for (const source of [path.join(folder.path, "none"), garbage, nothing])
+    for (const source of [path.join(folder.path, "none"), garbage, nothing, folder.path])
       expect(() => restoreSqlite(source, empty)).toThrow(BackupRefused);
     expect(existsSync(path.join(empty, "parley.db"))).toBe(false);
     restoreSqlite(backup, empty);

@@ -20,7 +20,8 @@ const pagesAtOnce = 0x7fffffff;
 
 /**
  * Copies the store in `folder` into the new file `target`, consistent as of one commit, also while a process uses it.
- * Errors: rejects with `BackupRefused` when `target` exists or the folder holds no store; nothing is left then.
+ * Errors: rejects with `BackupRefused` when `target` exists or cannot be written, or the folder holds no store; nothing is
+ * left then.
  */
 export async function backupSqlite(folder: string, target: string): Promise<void> {
   if (!existsSync(storeFile(folder))) throw new BackupRefused(`there is no store in ${folder}`);
@@ -28,23 +29,23 @@ export async function backupSqlite(folder: string, target: string): Promise<void
   const partial = partialOf(target);
   try {
     writeFileSync(partial, "", { mode: 0o600, flag: "wx" });
-    const source = new DatabaseSync(storeFile(folder));
     try {
+      using source = new DatabaseSync(storeFile(folder));
       await backup(source, partial, { rate: pagesAtOnce });
+      moveDurably(partial, target);
     } finally {
-      source.close();
+      removeFile(partial);
     }
-    moveDurably(partial, target);
-  } finally {
-    removeFile(partial);
+  } catch (error) {
+    throw refusalOf(error, `${target} cannot be made`);
   }
 }
 
 /**
  * Makes the store of `folder` from a backup, as a new generation: all epochs change, so that no client takes a position
  * in what was lost for one in what is new.
- * Errors: throws `BackupRefused` when the folder holds a store, or a part of one, or `source` is no backup, `StoreLocked` when a process
- * uses the folder, `StoreUnusable` when it cannot be written to.
+ * Errors: throws `BackupRefused` when the folder holds a store, or a part of one, or `source` is no backup or cannot be
+ * copied, `StoreLocked` when a process uses the folder, `StoreUnusable` when it cannot be written to.
  */
 export function restoreSqlite(source: string, folder: string): void {
   if (!existsSync(source)) throw new BackupRefused(`there is no backup ${source}`);
@@ -69,8 +70,12 @@ export function restoreSqlite(source: string, folder: string): void {
 
 /** A backup may be kept read-only. */
 function copyWritable(source: string, copy: string): void {
-  copyFileSync(source, copy);
-  chmodSync(copy, 0o600);
+  try {
+    copyFileSync(source, copy);
+    chmodSync(copy, 0o600);
+  } catch (error) {
+    throw refusalOf(error, `${source} cannot be copied`);
+  }
 }
 
 function renewCopy(copy: string, source: string): void {
@@ -108,6 +113,12 @@ function moveDurably(partial: string, target: string): void {
   } finally {
     closeSync(folder);
   }
+}
+
+/** What the system refuses (no such folder, no right, no room) is for who asked to mend. */
+function refusalOf(error: unknown, what: string): BackupRefused {
+  if (error instanceof BackupRefused) return error;
+  return new BackupRefused(`${what} (${error instanceof Error ? error.message : String(error)})`, { cause: error });
 }
 
 function removeFile(file: string): void {

@@ -107,7 +107,7 @@ export interface Store extends AsyncDisposable {
   /** Leases that have not ended, or did less than ten minutes ago; `remainingMs` is negative for those. */
   leases(): Promise<readonly Lease[]>;
 
-  /** Copies the running store into the new file `target`, consistent as of one commit. Errors: `BackupRefused` when it exists. */
+  /** Copies the running store into the new file `target`, consistent as of one commit. Errors: `BackupRefused` when it exists or cannot be written. */
   backup(target: string): Promise<void>;
 }
 
@@ -288,7 +288,7 @@ export class StoreUnusable extends Error {
   }
 }
 
-/** A backup or restore that would overwrite something, or whose source is no store. Nothing was changed. */
+/** A backup or restore that would overwrite something, cannot be written, or whose source is no store. Nothing was changed. */
 export class BackupRefused extends Error {
   override readonly name = "BackupRefused";
 }
