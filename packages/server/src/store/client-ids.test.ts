@@ -106,6 +106,30 @@ describe("client ids", () => {
     ).toEqual([]);
   });
 
+  test("[LOG-3] a clock that was ahead for a while forgets nothing that comes after it", () => {
+    using database = openDatabase();
+    const clientIds = new ClientIds(database);
+    clientIds.prune(1_000_000);
+    addBatch(database, clientIds, 5_000);
+    clientIds.prune(1_000);
+    expect(missing(clientIds, [5_000, 5_999])).toEqual([]);
+  });
+
+  test("an id from a clock that was ahead keeps no other segment than its own", () => {
+    using database = openDatabase();
+    const clientIds = new ClientIds(database);
+    database.exec("BEGIN");
+    clientIds.add(keyOf(-1), { ...known(-1), at: 1_000_000_000 });
+    clientIds.write();
+    database.exec("COMMIT");
+    clientIds.commit();
+    for (let from = 0; count(database, "client_segment") < 3; from += batchSize) addBatch(database, clientIds, from);
+    while (clientIds.prune(500_000));
+    expect(count(database, "client_segment")).toBe(1);
+    expect(clientIds.find(keyOf(-1))?.id).toBe("id--1");
+    expect(new ClientIds(database).find(keyOf(-1))?.id).toBe("id--1");
+  });
+
   test("[LOG-3] ids of other logs and users are others", () => {
     const keys = [
       clientIdKey(1, "a", "b"),

@@ -134,16 +134,18 @@ export class ClientIds {
 
   /** Forgets those of entries before `before`; deletes about 10,000 of them at most. True when there are more. */
   prune(before: Millis): boolean {
-    const oldest = this.#segments.at(-1);
-    if (oldest !== undefined && oldest.newestAt < before) {
-      const { changes } = this.#statements.deleteBlocks.run(oldest.number, oldest.number, pruneBlocksMax);
+    // Why not the oldest: its entries may be younger, by a clock that was ahead for a while.
+    const isPast = ({ newestAt }: Segment): boolean => newestAt < before;
+    const past = this.#segments.findLast(isPast);
+    if (past !== undefined) {
+      const { changes } = this.#statements.deleteBlocks.run(past.number, past.number, pruneBlocksMax);
       if (changes < pruneBlocksMax) {
-        this.#statements.deleteSegment.run(oldest.number);
-        this.#segments.pop();
+        this.#statements.deleteSegment.run(past.number);
+        this.#segments = this.#segments.filter((segment) => segment !== past);
       }
     }
-    this.#forgottenBefore = Math.max(this.#forgottenBefore, before);
-    return (this.#segments.at(-1)?.newestAt ?? before) < before;
+    this.#forgottenBefore = before;
+    return this.#segments.some(isPast);
   }
 
   #startSealing(): void {
@@ -159,6 +161,7 @@ export class ClientIds {
       written: 0,
     };
     this.#recent = new Map();
+    this.#newestAt = 0;
   }
 
   /** Writes the next bucket of the segment; what it gives is to be done when that is committed. */
