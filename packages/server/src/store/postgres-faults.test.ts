@@ -195,6 +195,19 @@ describe("a server that is lost", { timeout: 120_000 }, () => {
     ]);
   });
 
+  test("a database whose identity cannot be read at the moment is away, and one that tells it nobody has a fixed one", async () => {
+    await using own = await PostgresServer.start();
+    await own.sql("ALTER FUNCTION pg_catalog.pg_control_system() RENAME TO hidden");
+    const fail = (condition: string): Promise<unknown> =>
+      own.sql(`CREATE OR REPLACE FUNCTION pg_catalog.pg_control_system(OUT system_identifier bigint)
+        LANGUAGE plpgsql AS $$ BEGIN RAISE ${condition}; END $$`);
+    await fail("query_canceled");
+    await using store = await openStore(own.url("unnamed"));
+    await expect(store.open(room)).rejects.toThrow(StoreUnavailable);
+    await fail("insufficient_privilege");
+    expect((await store.open(room)).epoch).toMatch(/\.0$/);
+  });
+
   test("[LOG-1] data that were set back unseen begin other epochs, as soon as a node that knows better connects", async () => {
     await using own = await PostgresServer.start();
     await using store = await openStore(own.url("snapshot"));

@@ -92,8 +92,9 @@ async function clusterOf(client: ClientBase): Promise<string> {
     );
     return hash("sha1", `${textOf(rows[0]?.["identity"])} ${textOf(rows[0]?.["timeline"])}`, "base64url").slice(0, 8);
   } catch (error) {
-    // Postgres in name alone, as some managed ones, have no such functions, or not for everyone.
-    if (sqlStateOf(error) === undefined) throw error;
+    // Postgres in name alone, as some managed ones, have no such functions, or not for everyone. What else fails may
+    // pass, and would have begun other epochs, on this connection alone.
+    if (!/^(0A|42)/.test(sqlStateOf(error) ?? "")) throw error;
     return "0";
   }
 }
