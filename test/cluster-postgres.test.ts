@@ -65,6 +65,17 @@ describe("Postgres behind two nodes", { timeout: 120_000 }, () => {
     }
   });
 
+  test("[IN-1] text that Postgres cannot hold is refused before others' calls are made with it", async () => {
+    await using cluster = await Cluster.start({ nodes: 1, redis: "none" });
+    const { server } = cluster.node(0);
+    const refusal = Promise.withResolvers<Error>();
+    using client = new StockClient(server.url, { auth: { token: await cluster.tokenFor("mallory"), pid: "a\0" } });
+    client.socket.once("connect_error", refusal.resolve);
+    expect(await refusal.promise).toMatchObject({ data: { code: "bad_request" } });
+    for (const route of ["/rooms?after=%00", "/rooms/town/members?after=a%00"])
+      await expect(server.api("GET", route)).rejects.toThrow("400");
+  });
+
   test("[LOG-1] [FEED-1] a promoted standby lacks commits: every client is told of another epoch, and starts over", async () => {
     await using cluster = await Cluster.start();
     await cluster.makeRoom(room);

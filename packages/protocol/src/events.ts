@@ -10,6 +10,7 @@ import {
   positionSchema,
   roomIdSchema,
   seqSchema,
+  sessionIdSchema,
   userIdSchema,
 } from "./names.ts";
 
@@ -96,7 +97,7 @@ export const connectAuthSchema = z.looseObject({
     .optional(),
   /** `false` turns position arguments off, for clients whose handlers take exactly an event's own arguments. */
   recovery: z.boolean().optional(),
-  pid: z.string().max(64).optional(),
+  pid: sessionIdSchema.optional(),
   offset: z.string().max(512).optional(),
 });
 export type ConnectAuth = z.infer<typeof connectAuthSchema>;

@@ -1,6 +1,14 @@
 import { z } from "zod";
 import { messageTextSchema } from "./events.ts";
-import { bounds, eventNameSchema, jsonSchema, roomIdSchema, seqSchema, userIdSchema } from "./names.ts";
+import {
+  afterNameSchema,
+  bounds,
+  eventNameSchema,
+  jsonSchema,
+  roomIdSchema,
+  seqSchema,
+  userIdSchema,
+} from "./names.ts";
 
 /** Who may do what in a room by its stored membership; `reader` may not send. */
 export const roleSchema = z.enum(["owner", "moderator", "member", "reader"]);
@@ -53,7 +61,7 @@ export const httpQueries = {
     limit: z.coerce.number().int().min(1).max(bounds.historyLimit).default(50),
   }),
   page: z.strictObject({
-    after: z.string().max(bounds.roomIdLength).optional(),
+    after: afterNameSchema.optional(),
     limit: z.coerce.number().int().min(1).max(500).default(100),
   }),
 } as const;

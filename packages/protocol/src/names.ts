@@ -4,6 +4,7 @@ import { z } from "zod";
 export const bounds = {
   roomIdLength: 128,
   userIdLength: 128,
+  sessionIdLength: 64,
   eventNameLength: 64,
   clientIdLength: 64,
   messageIdLength: 64,
@@ -16,15 +17,21 @@ export const bounds = {
   jsonDepth: 32,
 } as const;
 
-/** Control characters (line breaks and terminal escapes included) and lone surrogates never enter a name: names reach logs. */
+/**
+ * Control characters (line breaks and terminal escapes included) and lone surrogates never enter a name: names reach logs,
+ * and not every store can hold them.
+ */
 const controlCharacter = /\p{Cc}|\p{Cs}/u;
 
-function name(what: string, lengthMax: number) {
+function nameOrNothing(what: string, lengthMax: number) {
   return z
     .string()
-    .min(1, `${what} is empty`)
     .max(lengthMax, `${what} is longer than ${lengthMax} characters`)
     .refine((value) => !controlCharacter.test(value), `${what} has a control character or a lone surrogate`);
+}
+
+function name(what: string, lengthMax: number) {
+  return nameOrNothing(what, lengthMax).min(1, `${what} is empty`);
 }
 
 /** A room as clients name it. Names that begin with `@` are the server's own logs. */
@@ -36,6 +43,10 @@ export const userIdSchema = name("userId", bounds.userIdLength);
 export const eventNameSchema = name("event", bounds.eventNameLength);
 export const clientIdSchema = name("clientId", bounds.clientIdLength);
 export const messageIdSchema = name("id", bounds.messageIdLength);
+/** A stock client's `pid`. */
+export const sessionIdSchema = nameOrNothing("pid", bounds.sessionIdLength);
+/** The name of a room or user behind which a page begins; empty for the first page. */
+export const afterNameSchema = nameOrNothing("after", Math.max(bounds.roomIdLength, bounds.userIdLength));
 
 export const seqSchema = z.int().min(0);
 

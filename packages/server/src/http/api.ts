@@ -1,5 +1,4 @@
 import {
-  bounds,
   httpBodies,
   httpQueries,
   roleSchema,
@@ -192,7 +191,7 @@ function memberRoutes(operations: Operations): readonly ApiRoute[] {
       path: "/rooms/:room/members",
       summary: "List the members of a room by id",
       params: roomParams,
-      query: pageQuery.extend({ after: z.string().max(bounds.userIdLength).optional() }),
+      query: pageQuery,
       body: noBody,
       answer: z.object({ members: z.array(z.object({ userId: z.string(), role: roleSchema })), next: nextName }),
       async handle({ params, query }) {
