@@ -1,8 +1,14 @@
-import { tenantSchema } from "../gateway/token-claims.ts";
 import type { Config } from "../config.ts";
 import { urlOfPort } from "../http/port.ts";
 import type { Load } from "../load/measurement.ts";
-import { type CommandContext, type CommandOptions, textOption, textsOption, UsageError } from "./command.ts";
+import {
+  type CommandContext,
+  type CommandOptions,
+  tenantOption,
+  textOption,
+  textsOption,
+  UsageError,
+} from "./command.ts";
 
 /** A node as it was named, and what the generator connects to. */
 export interface BenchNode {
@@ -48,8 +54,7 @@ export function readPlan({ options }: Pick<CommandContext, "options">, config: C
   const rooms = wholeNumber(options, "rooms", roomsMax) ?? Math.min(defaults.rooms, members);
   if (rooms > members)
     throw new UsageError(`--rooms ${rooms} is more than --members ${members}: each room has a member`);
-  const tenant = tenantSchema.optional().safeParse(textOption(options, "tenant"));
-  if (!tenant.success) throw new UsageError("--tenant is no name of a tenant");
+  const tenant = tenantOption(options);
   const apiUrl = textOption(options, "api-url") ?? urlOfPort(config.internal);
   if (!URL.canParse(apiUrl)) throw new UsageError("--api-url is an address like http://127.0.0.1:3001");
   const apiKey = textOption(options, "key") ?? config.api.keys[0];
@@ -59,7 +64,7 @@ export function readPlan({ options }: Pick<CommandContext, "options">, config: C
     nodes: readNodes(options, config),
     apiUrl,
     apiKey,
-    tenant: tenant.data,
+    tenant,
     tokenFile: textOption(options, "token-file"),
     members,
     rooms,

@@ -1,5 +1,6 @@
 import type { Config } from "../config.ts";
 import type { Operations } from "../core/operations.ts";
+import { tenantSchema } from "../gateway/token-claims.ts";
 import type { Log } from "../log.ts";
 
 /** What commands need of `compose.ts`, the only file that names implementations. */
@@ -85,6 +86,13 @@ export class CommandFailed extends Error {
 export function textOption(options: CommandOptions, name: string): string | undefined {
   const value = options[name];
   return typeof value === "string" ? value : undefined;
+}
+
+/** `--tenant`. Errors: throws `UsageError` for what no tenant can be called. */
+export function tenantOption(options: CommandOptions): string | undefined {
+  const tenant = tenantSchema.optional().safeParse(textOption(options, "tenant"));
+  if (!tenant.success) throw new UsageError("--tenant is no name of a tenant");
+  return tenant.data;
 }
 
 export function textsOption(options: CommandOptions, name: string): readonly string[] {

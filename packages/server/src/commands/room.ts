@@ -3,7 +3,7 @@ import type { RoomDescription } from "../core/operations.ts";
 import { urlOfPort } from "../http/port.ts";
 import { createLog } from "../log.ts";
 import { NoNode, remoteRooms, type RoomOperations } from "./api-rooms.ts";
-import { type CommandContext, CommandFailed, type Run, textOption, UsageError } from "./command.ts";
+import { type CommandContext, CommandFailed, type Run, tenantOption, textOption, UsageError } from "./command.ts";
 import { toolSettings } from "./settings.ts";
 
 const pageLimit = 500;
@@ -92,7 +92,7 @@ function roomOf({ words: [name] }: CommandContext): string {
 }
 
 function tenantOf({ options }: CommandContext): { tenant?: string } {
-  const tenant = textOption(options, "tenant");
+  const tenant = tenantOption(options);
   return tenant === undefined ? {} : { tenant };
 }
 

@@ -110,6 +110,8 @@ test.each<[string[], string]>([
   [["token", "create", "--user", "a\nb"], "--user"],
   [["room", "create", "@user:42"], "kept for the server"],
   [["room", "create", "r", "--access", "all"], "--access is public or members"],
+  [["room", "create", "r", "--tenant", "a/b"], "--tenant is no name of a tenant"],
+  [["room", "list", "--tenant", "a/b"], "--tenant is no name of a tenant"],
   [["bench", "--members", "0"], "--members is a whole number from 1 to 50,000"],
   [["bench", "--members", "1e3"], "--members is a whole number"],
   [["bench", "--rooms", "20", "--members", "19"], "--rooms 20 is more than --members 19"],

@@ -1,11 +1,19 @@
 import { userIdSchema } from "@parley/protocol";
 import { systemClock } from "../core/clock.ts";
 import { createAdminTicket } from "../gateway/admin-session.ts";
-import { rolesSchema, tenantSchema } from "../gateway/token-claims.ts";
+import { rolesSchema } from "../gateway/token-claims.ts";
 import { mintToken } from "../gateway/token-mint.ts";
 import { createTokenVerifier } from "../gateway/token-verifier.ts";
 import { urlOfPort } from "../http/port.ts";
-import { type CommandContext, CommandFailed, type Run, textOption, textsOption, UsageError } from "./command.ts";
+import {
+  type CommandContext,
+  CommandFailed,
+  type Run,
+  tenantOption,
+  textOption,
+  textsOption,
+  UsageError,
+} from "./command.ts";
 import { toolSettings } from "./settings.ts";
 
 const secondsPerUnit: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
@@ -17,8 +25,7 @@ export const createToken: Run = async (context) => {
   if (!user.success) throw new UsageError("--user is needed: the id of the user");
   const roles = rolesSchema.safeParse(textsOption(options, "role"));
   if (!roles.success) throw new UsageError("--role is no role");
-  const tenant = tenantSchema.optional().safeParse(textOption(options, "tenant"));
-  if (!tenant.success) throw new UsageError("--tenant is no name of a tenant");
+  const tenant = tenantOption(options);
   const request = {
     userId: user.data,
     roles: roles.data,
@@ -26,9 +33,7 @@ export const createToken: Run = async (context) => {
   };
   const { auth } = toolSettings(context).config;
   try {
-    print(
-      await mintToken(auth, systemClock, tenant.data === undefined ? request : { ...request, tenant: tenant.data }),
-    );
+    print(await mintToken(auth, systemClock, tenant === undefined ? request : { ...request, tenant }));
   } catch (error) {
     throw new CommandFailed(error instanceof Error ? error.message : String(error));
   }
