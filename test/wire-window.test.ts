@@ -8,6 +8,7 @@ import { TimerWheel } from "../packages/server/src/gateway/heartbeat.ts";
 import { defaultGatewaySettings } from "../packages/server/src/gateway/settings.ts";
 import { packetType, type Transport } from "../packages/server/src/gateway/transport.ts";
 import { startEchoServer } from "./support/echo-gateway.ts";
+import { collectGarbage } from "./support/garbage.ts";
 import { RawPolling, RawWebSocket } from "./support/raw-client.ts";
 import { SimulatedClock, SimulatedTimers } from "./support/simulated-clock.ts";
 
@@ -292,5 +293,17 @@ describe("requests", () => {
     expect(server.main.events.length).toBeLessThanOrEqual(2);
     const [client] = server.main.clients;
     expect(client?.connection.free()).toBeLessThan(2_000);
+  });
+
+  test("[FEED-4] over polling, a packet that waits keeps nothing alive of what came in one body with it", async () => {
+    await using server = await startEchoServer();
+    const polling = await RawPolling.start(server.port);
+    await polling.post('40\u001e42["never"]');
+    collectGarbage();
+    const { heapUsed: before } = process.memoryUsage();
+    for (let at = 0; at < 40; at++) await polling.post(`6${"x".repeat(900_000)}\u001e42["ask","waits for its turn"]`);
+    collectGarbage();
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(10_000_000);
+    expect(server.closed).toEqual([]);
   });
 });

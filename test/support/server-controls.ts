@@ -4,15 +4,9 @@
 // - `collect`: collects garbage in every thread, then tells the memory: `{"control":"collected","residentBytes":…}`.
 // - `end-store-thread`: ends the store's thread in the middle of whatever it does: `{"control":"store_thread_ended"}`.
 import { createInterface } from "node:readline";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { BroadcastChannel, isMainThread, type Worker } from "node:worker_threads";
+import { collectGarbage } from "./garbage.ts";
 
-setFlagsFromString("--expose-gc");
-// Why "last-resort": a plain collection leaves emptied young-generation pages with the process, as many as it ever needed.
-const collectGarbage: () => void = runInNewContext(
-  '() => gc({ type: "major", flavor: "last-resort", execution: "sync" })',
-);
 const channel = new BroadcastChannel("parley-server-controls");
 channel.unref();
 

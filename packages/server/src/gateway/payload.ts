@@ -2,9 +2,8 @@ import type { IncomingMessage } from "node:http";
 import { payloadsOf } from "../core/frame.ts";
 import type { TransportOwner } from "./transport.ts";
 
-/** Separates the packets of a polling payload. */
-const separator = "\u001e";
-const separatorBytes = Buffer.from(separator);
+/** Separates the packets of a polling payload; one byte that no other character holds. */
+const separator = Buffer.from("\u001e");
 const binaryMark = 0x62;
 const base64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
@@ -13,44 +12,41 @@ export function encodePayload(frames: readonly Buffer[]): Buffer {
   const parts: Buffer[] = [];
   for (const frame of frames) {
     for (const { opcode, payload } of payloadsOf(frame)) {
-      if (parts.length > 0) parts.push(separatorBytes);
+      if (parts.length > 0) parts.push(separator);
       parts.push(opcode === 2 ? Buffer.from(`b${payload.toString("base64")}`) : payload);
     }
   }
   return Buffer.concat(parts);
 }
 
-/** Hands the packets of a payload on, in order, until one of them ends the transport (`isOpen`). */
+/**
+ * Hands the packets of a payload on, in order, until one of them ends the transport (`isOpen`).
+ *
+ * Why each is decoded by itself: cut out of one long text it would keep all of that text alive for as long as it waits.
+ */
 export function decodePayload(body: Buffer, owner: TransportOwner, isOpen: () => boolean): void {
-  const text = decodeText(body);
-  if (text === null) {
-    owner.onText(0, "");
-    return;
-  }
-  for (let from = 0; from <= text.length && isOpen(); ) {
-    const found = text.indexOf(separator, from);
-    const to = found < 0 ? text.length : found;
-    decodePacket(text.slice(from, to), owner);
+  for (let from = 0; from <= body.length && isOpen(); ) {
+    const found = body.indexOf(separator, from);
+    const to = found < 0 ? body.length : found;
+    decodePacket(body.subarray(from, to), owner);
     from = to + 1;
   }
 }
 
-function decodePacket(packet: string, owner: TransportOwner): void {
-  const type = packet === "" ? 0 : packet.charCodeAt(0);
-  if (type !== binaryMark) {
-    owner.onText(type, packet.slice(1));
-    return;
-  }
-  const encoded = packet.slice(1);
-  if (base64.test(encoded)) owner.onBinary(Buffer.from(encoded, "base64"));
+function decodePacket(packet: Buffer, owner: TransportOwner): void {
+  const type = packet[0] ?? 0;
+  const text = decodeText(packet.subarray(1));
+  if (text === null) owner.onText(0, "");
+  else if (type !== binaryMark) owner.onText(type, text);
+  else if (base64.test(text)) owner.onBinary(Buffer.from(text, "base64"));
   else owner.onText(0, "");
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-function decodeText(body: Buffer): string | null {
+function decodeText(bytes: Buffer): string | null {
   try {
-    return decoder.decode(body);
+    return decoder.decode(bytes);
   } catch {
     return null;
   }
