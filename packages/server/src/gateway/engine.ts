@@ -10,6 +10,7 @@ import {
   type EngineError,
   engineErrors,
   handshakeOf,
+  isEnginePath,
   isOriginAllowed,
   notHereStatus,
   openPacket,
@@ -28,7 +29,6 @@ import { UpgradeProbe } from "./upgrade.ts";
 import { createWebSocketDoor, type EngineWebSocket, type WebSocketDoor } from "./websocket.ts";
 import { refuseUpgrade } from "./wire.ts";
 
-const enginePath = "/socket.io/";
 /** Upgrades in one turn of the event loop: with what they cost, and what the clients send then, a few tens of ms. */
 const welcomesPerTurn = 64;
 
@@ -293,10 +293,6 @@ class Lingering implements WheelItem {
 }
 
 function ignore(): void {}
-
-function isEnginePath(url: string | undefined): boolean {
-  return url !== undefined && url.startsWith(enginePath);
-}
 
 function refuse(wire: Duplex, status: number, error: EngineError): void {
   refuseUpgrade(wire, `${status} ${STATUS_CODES[status]}`, JSON.stringify(error));

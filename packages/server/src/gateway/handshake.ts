@@ -40,6 +40,12 @@ export function notHereStatus(headers: IncomingHttpHeaders, status: 400 | 503): 
   return headers[notHereHeader] === "404" ? 404 : status;
 }
 
+const enginePath = "/socket.io/";
+
+export function isEnginePath(url: string | undefined): boolean {
+  return url !== undefined && url.startsWith(enginePath);
+}
+
 export interface EngineQuery {
   readonly transport: "polling" | "websocket";
   /** Empty for a new connection. */

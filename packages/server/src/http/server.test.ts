@@ -28,6 +28,14 @@ test("health says whether the node lives, and whether clients may come", async (
   expect(await node.call("/health/live", { key: null })).toMatchObject({ status: 200 });
 });
 
+test("a client that offers HTTP/2 beside its request is answered all the same", async () => {
+  // As the gateway does.
+  for (const server of node.attached) server.on("upgrade", (_request, wire) => wire.destroy());
+  const headers = { connection: "Upgrade, HTTP2-Settings", upgrade: "h2c", "http2-settings": "AAMAAABkAAQAoAAA" };
+  expect(await fetchAs(`${node.internalUrl}/health/live`, headers)).toEqual({ status: 200, body: '{"status":"ok"}' });
+  expect(await fetchAs(`${node.publicUrl}/`, headers)).toEqual({ status: 200, body: "content of index.html" });
+});
+
 test("metrics show what was reported and what the node counts", async () => {
   node.metrics.storeCommitted(0.0012, 5);
   node.metrics.disconnected("ping_timeout");

@@ -5,6 +5,7 @@ import type { Config } from "../config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Operations } from "../core/operations.ts";
 import type { AdminSessions } from "../gateway/admin-session.ts";
+import { isEnginePath } from "../gateway/handshake.ts";
 import type { Log } from "../log.ts";
 import { apiRoutes } from "./api.ts";
 import { createCallerCheck } from "./api-key.ts";
@@ -104,6 +105,8 @@ function createApp(config: Config, log: Log, metrics: Metrics): FastifyInstance 
     // A slow sender holds a request no longer than this; answers may take their time (polling does).
     requestTimeout: 30_000,
     keepAliveTimeout: 72_000,
+    // Why: some clients offer HTTP/2 with each request (`Upgrade: h2c`), as Java's does by itself. They are answered all the same.
+    http: { shouldUpgradeCallback: ({ url }) => isEnginePath(url) },
     routerOptions: { maxParamLength: 1_024 },
     frameworkErrors: (_error, _request, reply) => {
       void sendRefusal(reply, { code: "bad_request", message: "the path cannot be read" });
