@@ -1,4 +1,5 @@
 import { createServer, type Server } from "node:http";
+import { Manager } from "socket.io-client";
 import { afterEach, describe, expect, test } from "vitest";
 import { z } from "zod";
 import {
@@ -117,6 +118,22 @@ describe("an embedded Parley", () => {
     const refused = cleanup.use(new UserClient(app.url, {}));
     const [, data] = (await refused.got("connect_error")).args;
     expect(data).toMatchObject({ code: "unauthorized" });
+  });
+
+  test("shows the app's own authentication the cookies for a namespace that is joined later, too", async () => {
+    const app = await startApp({
+      secret: undefined,
+      authenticate: ({ headers }) => (headers.cookie === "session=ann" ? { id: "ann", roles: ["admin"] } : null),
+    });
+    const manager = new Manager(app.url, { reconnection: false, extraHeaders: { cookie: "session=ann" } });
+    cleanup.defer(() => void manager.engine.close());
+    for (const namespace of ["/", "/admin"]) {
+      const socket = manager.socket(namespace);
+      const outcome = await new Promise<string>((resolve) => {
+        socket.on("connect", () => resolve("connected")).on("connect_error", ({ message }) => resolve(message));
+      });
+      expect(outcome).toBe("connected");
+    }
   });
 
   test("takes the app's own access function, whose rooms need no record", async () => {

@@ -182,6 +182,18 @@ describe("connect", () => {
     });
     expect(handshake?.headers["x-team"]).toBe("b");
   });
+
+  test("[WIRE-1] a token in the headers counts for namespaces that are joined later, too", async () => {
+    await using server = await startEchoServer();
+    const headers = { Authorization: "Bearer a-token" };
+    await using socket = await RawWebSocket.open(server.port, "EIO=4&transport=websocket", { headers });
+    await socket.text();
+    socket.send("40");
+    await socket.text();
+    socket.send("40/admin,");
+    await expect.poll(() => server.admin.requests.length).toBe(1);
+    expect(server.admin.requests[0]?.handshake.headers.authorization).toBe("Bearer a-token");
+  });
 });
 
 describe("disconnect", () => {

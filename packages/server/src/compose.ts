@@ -294,6 +294,8 @@ function openEdge({ config, options, node, operations, metrics, adminSessions, a
     neighbours: place?.neighbours,
     onClosed: (reason) => metrics.disconnected(reason),
   });
+  // What the app's own function looks at, a cookie perhaps, is there for namespaces that are joined later, too.
+  if (options.authenticate !== undefined) gateway.keepHandshakes();
   return { gateway, ownEvents, connectionListeners, app };
 }
 

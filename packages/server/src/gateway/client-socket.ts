@@ -90,7 +90,9 @@ export class ClientSocket implements NamespaceClient {
     this.state = "open";
     const { connection } = this;
     connection.joined();
-    if (!this.owner.shared.keepHandshakes) connection.handshake = null;
+    // Why kept with a token in it: whoever joins a namespace later authenticates by it again. Browsers send none.
+    const hasToken = connection.handshake?.headers.authorization !== undefined;
+    if (!hasToken && !this.owner.shared.keepHandshakes) connection.handshake = null;
     connection.write(encodeConnect(this.namespace, sid, pid));
     this.tell("opened");
   }

@@ -33,7 +33,7 @@ export class EngineConnection implements Connection, TransportOwner, WheelItem {
   transport: Transport | null;
   /** Null once it is closed. Set before the first byte is read. */
   events: ConnectionEvents | null = null;
-  /** How it came in. Kept until its first namespace has decided, longer only if the engine is told to. */
+  /** How it came in. Kept until its first namespace has decided; longer with a token in it, or if the gateway is told to. */
   handshake: Handshake | null;
 
   wheelSlot = -1;
