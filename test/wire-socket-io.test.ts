@@ -166,6 +166,29 @@ describe("connect", () => {
     expect(server.main.clients.size).toBe(0);
   });
 
+  test("[IN-1] CONNECTs that are taken back while they are undecided are decided one after the other", async () => {
+    await using server = await startEchoServer();
+    const verdict = Promise.withResolvers<Awaited<ReturnType<typeof server.main.accept>>>();
+    server.main.verdict = verdict.promise;
+    await using socket = await opened(server.port);
+    for (let at = 0; at < 100; at++) {
+      socket.send("40");
+      socket.send("41");
+    }
+    socket.send("40");
+    // A ping that is answered: all of it was read.
+    socket.sendFrame({ opcode: 9 });
+    expect(await socket.next()).toMatchObject({ opcode: 10 });
+    expect(server.main.requests).toHaveLength(1);
+    const [request] = server.main.requests;
+    if (request === undefined) throw new Error("no request");
+    server.main.verdict = null;
+    verdict.resolve(server.main.accept(request));
+    await expect.poll(() => server.main.requests.length).toBe(101);
+    expect(server.main.clients.size).toBe(1);
+    expect(server.closed).toEqual([]);
+  });
+
   test("[WIRE-1] the handler sees how the client came in", async () => {
     await using server = await startEchoServer();
     await using socket = await RawWebSocket.open(server.port, "EIO=4&transport=websocket&team=a", {

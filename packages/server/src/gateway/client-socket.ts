@@ -21,6 +21,8 @@ export interface ClientSocketOwner {
     readonly keepHandshakes: boolean;
   };
   remove(socket: ClientSocket): void;
+  /** The verdict came on a client that had left the namespace meanwhile. */
+  decidedLate(): void;
 }
 
 /**
@@ -71,14 +73,16 @@ export class ClientSocket implements NamespaceClient {
       verdict = { kind: "later", reason: "overloaded" };
     }
     this.#abort = null;
+    const isLate = this.state !== "connecting";
     if (verdict.kind === "accepted") {
       this.#accepted(verdict);
-    } else if (this.state === "connecting") {
+    } else if (!isLate) {
       this.state = "left";
       owner.remove(this);
       if (verdict.kind === "later") connection.close(verdict.reason);
       else connection.write(encodeConnectError(this.namespace, verdict.message, verdict.data));
     }
+    if (isLate) owner.decidedLate();
   }
 
   #accepted({ sid, pid, socket }: Extract<ConnectVerdict, { kind: "accepted" }>): void {

@@ -41,8 +41,8 @@ export function isOperators({ namespaces }: Scope): boolean {
 /**
  * The namespaces of one connection: takes its packets apart and drives the sockets behind them.
  *
- * Invariant: packets are handled in the order they came. While a handler is busy, or more than half of the window is
- * unanswered, they wait; the queue is bounded, and who overflows it is cut.
+ * Invariant: packets are handled in the order they came. While a handler is busy, a CONNECT that the client took back is
+ * undecided, or more than half of the window is unanswered, they wait; the queue is bounded, and who overflows it is cut.
  */
 export class ClientSockets implements ConnectionEvents, ClientSocketOwner {
   readonly connection: EngineConnection;
@@ -184,6 +184,8 @@ export class ClientSockets implements ConnectionEvents, ClientSocketOwner {
     if (socket === null || (socket.state === "connecting" && packet.type !== "disconnect")) {
       this.connection.close("parse_error");
     } else if (packet.type === "disconnect") {
+      // Why all else then waits for the verdict: a client could have any number of CONNECTs at work.
+      if (socket.state === "connecting") this.#busy = true;
       this.remove(socket);
       socket.left("client_left");
     } else if (packet.type === "ack") {
@@ -238,6 +240,11 @@ export class ClientSockets implements ConnectionEvents, ClientSocketOwner {
     let count = 0;
     for (let socket = this.#first; socket !== null; socket = socket.next) count++;
     return count;
+  }
+
+  decidedLate(): void {
+    this.#busy = false;
+    this.#drain();
   }
 
   remove(gone: ClientSocket): void {
