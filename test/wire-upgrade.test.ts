@@ -120,6 +120,19 @@ describe("upgrade", () => {
     await expect.poll(async () => (await openProbe(server, polling)).status).toContain(" 101 ");
   });
 
+  test("[IN-1] a probe is answered once: who asks on and on without reading is not owed an answer to each", async () => {
+    await using server = await startEchoServer();
+    const polling = await RawPolling.start(server.port);
+    await polling.join();
+    await using socket = await openProbe(server, polling);
+    socket.send("2probe");
+    expect(await socket.text()).toBe("3probe");
+    socket.send("2probe");
+    expect(await socket.closed).toBe(1000);
+    await polling.post('42["message",1]');
+    expect(await polling.packets()).toEqual(['42["message-back",1]']);
+  });
+
   test("[IN-1] a probe that stops half-way is closed in time", async () => {
     const clock = new SimulatedTimers();
     await using server = await startEchoServer({ clock });

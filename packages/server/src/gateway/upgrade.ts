@@ -32,7 +32,8 @@ export class UpgradeProbe implements TransportOwner, WheelItem {
   }
 
   onText(type: number, body: string): void {
-    if (type === packetType.ping && body === "probe") {
+    // Why once: nothing counts what a client that asks on and on does not read.
+    if (type === packetType.ping && body === "probe" && !this.#isAnswered) {
       this.#isAnswered = true;
       this.#socket.write(probedFrames);
       this.#polling.release();
