@@ -387,6 +387,21 @@ describe("close", () => {
     expect((await polling.get()).status).toBe(400);
   });
 
+  test("[IN-1] what closed polling clients have not fetched is bounded for all together: the oldest is forgotten", async () => {
+    await using server = await startEchoServer({ settings: { lingeringBytesMax: 10_000 } });
+    const clients: RawPolling[] = [];
+    for (let at = 0; at < 4; at++) {
+      const polling = await RawPolling.start(server.port);
+      await polling.join();
+      await polling.post(`42["message","${"x".repeat(4_000)}"]`);
+      for (const { connection } of server.main.clients) connection.close("kicked");
+      clients.push(polling);
+    }
+    const statuses: number[] = [];
+    for (const polling of clients) statuses.push((await polling.get()).status);
+    expect(statuses).toEqual([400, 400, 200, 200]);
+  });
+
   test("[WIRE-1] what a closed polling client never fetches is forgotten", async () => {
     const clock = new SimulatedTimers();
     await using server = await startEchoServer({ clock });

@@ -17,12 +17,13 @@ import {
   parseQuery,
   preflightHeaders,
 } from "./handshake.ts";
-import { TimerWheel, type WheelItem } from "./heartbeat.ts";
+import { TimerWheel } from "./heartbeat.ts";
+import { Lingering } from "./lingering.ts";
 import type { Log } from "./namespace.ts";
 import type { Neighbours } from "./neighbours.ts";
 import { encodePayload } from "./payload.ts";
 import { PerTurn } from "./per-turn.ts";
-import { closeFrame, type PollingShared, PollingTransport, refuseRequest, respond } from "./polling.ts";
+import { type PollingShared, PollingTransport, refuseRequest, respond } from "./polling.ts";
 import type { GatewaySettings } from "./settings.ts";
 import type { Transport } from "./transport.ts";
 import { UpgradeProbe } from "./upgrade.ts";
@@ -55,8 +56,7 @@ export class Engine<Scope> {
   readonly #shared: EngineShared;
   readonly #polling: PollingShared;
   readonly #upgradeTicks: number;
-  /** Closed polling connections whose clients have yet to fetch the rest, by the connection's id. */
-  readonly #lingering = new Map<string, Lingering>();
+  readonly #lingering: Lingering;
   readonly #connections = new Map<string, EngineConnection>();
   readonly #detachments = new Set<() => void>();
   #open = true;
@@ -82,15 +82,11 @@ export class Engine<Scope> {
       },
     };
     this.#upgradeTicks = wheel.ticksBeyond(settings.upgradeTimeoutMs);
-    const lingerTicks = wheel.ticksBeyond(settings.lingerMs);
+    this.#lingering = new Lingering(wheel, settings);
     this.#polling = {
       clock,
       payloadBytesMax: settings.payloadBytesMax,
-      linger: (sid, unfetched) => {
-        const lingering = new Lingering(unfetched, () => this.#lingering.delete(sid));
-        this.#lingering.set(sid, lingering);
-        wheel.schedule(lingering, wheel.now() + lingerTicks);
-      },
+      linger: (sid, unfetched) => this.#lingering.keep(sid, unfetched),
     };
   }
 
@@ -140,7 +136,6 @@ export class Engine<Scope> {
     this.#open = false;
     for (const detach of this.#detachments) detach();
     for (const connection of this.#connections.values()) connection.close(reason);
-    for (const lingering of this.#lingering.values()) this.#shared.wheel.remove(lingering);
     this.#lingering.clear();
   }
 
@@ -184,20 +179,13 @@ export class Engine<Scope> {
 
   #onPollOfClosed(request: IncomingMessage, response: ServerResponse, sid: string): void {
     if (this.#options.neighbours?.giveRequest(sid, request, response) === true) return;
-    const lingering = request.method === "GET" ? this.#lingering.get(sid) : undefined;
-    if (lingering === undefined) {
+    const frames = request.method === "GET" ? this.#lingering.take(sid) : undefined;
+    if (frames === undefined) {
       // Why 503 once it takes no more: a balancer then asks the next node, where a client that came since may be.
       const status = this.#open && this.#held === null ? 400 : 503;
       refuseRequest(request, response, notHereStatus(request.headers, status), engineErrors.unknownSid);
       return;
     }
-    const { unfetched } = lingering;
-    lingering.unfetched = [];
-    if (unfetched.length === 0) {
-      this.#lingering.delete(sid);
-      this.#shared.wheel.remove(lingering);
-    }
-    const frames = unfetched.length > 0 ? unfetched : [closeFrame];
     respond(request, response, "text/plain; charset=UTF-8", encodePayload(frames));
   }
 
@@ -270,26 +258,6 @@ export class Engine<Scope> {
     // Nobody came through the door: it has answered with an error.
     if (probe === null) polling.probeEnded();
   }
-}
-
-/** The last words of a closed polling connection, and then that it was closed. */
-class Lingering implements WheelItem {
-  wheelSlot = -1;
-  wheelIndex = 0;
-  dueTick = 0;
-  unfetched: readonly Buffer[];
-  readonly #forget: () => void;
-
-  constructor(unfetched: readonly Buffer[], forget: () => void) {
-    this.unfetched = unfetched;
-    this.#forget = forget;
-  }
-
-  onDue(): void {
-    this.#forget();
-  }
-
-  onStalled(): void {}
 }
 
 function ignore(): void {}

@@ -2,10 +2,10 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:
 import type { Clock } from "../core/clock.ts";
 import { textFrame } from "../core/frame.ts";
 import { corsHeaders, type EngineError, engineErrors } from "./handshake.ts";
+import { closeFrame } from "./lingering.ts";
 import { decodePayload, encodePayload, readBody } from "./payload.ts";
 import { type Ending, packetType, type Transport, type TransportOwner } from "./transport.ts";
 
-export const closeFrame = textFrame("1");
 const noopFrame = textFrame("6");
 /** Payloads are text: of this size and below they are written together with their headers. */
 const joinedBytesMax = 4_096;

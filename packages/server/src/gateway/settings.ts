@@ -8,6 +8,8 @@ export interface GatewaySettings {
   readonly upgradeTimeoutMs: number;
   /** A closed polling connection keeps what its client has not fetched, a last refusal above all, for so long. */
   readonly lingerMs: number;
+  /** Bytes that are kept for all such clients together; the oldest are forgotten first. */
+  readonly lingeringBytesMax: number;
   /** New connections beyond it are refused with 503, upon which stock clients try again. */
   readonly connectionsMax: number;
   /** UTF-8 bytes of one WebSocket message, and of one POST. Clients are told it as `maxPayload`. */
@@ -42,6 +44,7 @@ export const defaultGatewaySettings: GatewaySettings = {
   connectTimeoutMs: 45_000,
   upgradeTimeoutMs: 10_000,
   lingerMs: 30_000,
+  lingeringBytesMax: 16_777_216,
   connectionsMax: 100_000,
   payloadBytesMax: 1_000_000,
   windowBytes: 262_144,
