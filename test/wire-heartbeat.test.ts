@@ -94,6 +94,20 @@ describe("the timer wheel", () => {
     expect(clock.waiting).toBe(0);
   });
 
+  test("[WIRE-1] one timer serves all, also when the last item makes room for another as it is visited", async () => {
+    const clock = new SimulatedClock();
+    const wheel = new TimerWheel(clock, tickMs);
+    const [last, next] = [new Item(), new Item()];
+    wheel.schedule(last, wheel.now() + 1);
+    last.afterwards = (tick) => {
+      // As a connection does that ends then, and leaves something behind.
+      wheel.remove(last);
+      wheel.schedule(next, tick + 10);
+    };
+    await clock.advance(5 * tickMs);
+    expect(clock.waiting).toBe(1);
+  });
+
   test("[WIRE-1] a tick that comes late by a stop tells everyone, after what was sent meanwhile was read", async () => {
     const clock = new SimulatedClock();
     const wheel = new TimerWheel(clock, tickMs);

@@ -78,7 +78,8 @@ export class TimerWheel {
 
   remove(item: WheelItem): void {
     this.#take(item);
-    if (this.#size > 0 || this.#cancel === null) return;
+    // Why not during a visit: the visit itself then sees what is left, and sets the one timer.
+    if (this.#size > 0 || this.#cancel === null || this.#cancel === nothing) return;
     this.#cancel();
     this.#cancel = null;
   }
