@@ -4,6 +4,7 @@ import type { Store } from "../store/store.ts";
 import { arrivalsPerCall } from "./batches.ts";
 import type { Clock } from "./clock.ts";
 import type { LogId, Millis } from "./log.ts";
+import { dropOldest } from "./oldest.ts";
 
 /** What a user may do in a room. Without `read` nothing else is given. */
 export interface Rights {
@@ -123,7 +124,7 @@ export class Access {
   readonly #onFailure: (error: unknown) => void;
   /** A node that may not have heard of a loss trusts no answer of before. */
   readonly #mayRemember: () => boolean;
-  /** By user and log; the oldest answer goes first. */
+  /** By user and log; the oldest answers go first. */
   readonly #answers = new Map<string, Answer>();
   readonly #asked = new Map<string, Asked>();
   #questions: Question[] = [];
@@ -220,9 +221,7 @@ export class Access {
     this.#answers.delete(key);
     const until = Math.trunc(this.#clock.monotonic()) + this.#limits.accessTtlMs;
     this.#answers.set(key, { rights, until, roles });
-    if (this.#answers.size <= this.#limits.cacheMax) return;
-    const [oldest] = this.#answers.keys();
-    if (oldest !== undefined) this.#answers.delete(oldest);
+    dropOldest(this.#answers, this.#limits.cacheMax, (oldest) => this.#answers.delete(oldest));
   }
 
   #send(): void {

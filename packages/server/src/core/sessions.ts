@@ -2,13 +2,14 @@ import { RefusalError } from "@parley/protocol";
 import type { Connection, User } from "../gateway/connection.ts";
 import type { Clock } from "./clock.ts";
 import { newDatedSecret, newSecret } from "./ids.ts";
+import { dropOldest } from "./oldest.ts";
 import { Session, type SessionEvents, type SessionIdentity } from "./session.ts";
 import { inTurns } from "./turns.ts";
 
 export interface SessionsLimits {
   /** How long a session waits for its client to come back. 0: no client is given the means to. */
   readonly maxDisconnectionDurationMs: number;
-  /** Sessions that may wait; the one that waits longest goes first. */
+  /** Sessions that may wait; those that wait longest go first. */
   readonly detachedSessionsMax: number;
   readonly connectionsPerUserMax: number;
   /** How long before its token ends a client is told. */
@@ -155,9 +156,7 @@ export class Sessions {
   #wait(session: Session): void {
     session.detachedAt = Math.trunc(this.#clock.monotonic());
     this.#detached.add(session);
-    if (this.#detached.size <= this.#limits.detachedSessionsMax) return;
-    const [oldest] = this.#detached;
-    if (oldest !== undefined) this.drop(oldest);
+    dropOldest(this.#detached, this.#limits.detachedSessionsMax, (oldest) => this.drop(oldest));
   }
 
   /** Nobody can come back to it from now on. */
