@@ -74,7 +74,6 @@ function fits(value: unknown, depth: number): boolean {
 }
 
 /** Plain JSON of bounded depth; its size is bounded by the entry or packet that carries it. */
-export const jsonSchema = z.custom<JsonValue>(
-  (value) => value !== undefined && fits(value, bounds.jsonDepth),
-  `not plain JSON of at most ${bounds.jsonDepth} levels`,
-);
+export const jsonSchema = z.custom<JsonValue>((value) => value !== undefined && fits(value, bounds.jsonDepth), {
+  error: ({ input }) => (input === undefined ? "is missing" : `not plain JSON of at most ${bounds.jsonDepth} levels`),
+});

@@ -103,7 +103,9 @@ describe("[IN-1] bad input is refused with a code, and calls nothing:", () => {
 
   test("bodies, queries and names", async () => {
     const cases: [ReturnType<HttpNode["call"]>, string][] = [
-      [post({ event: "e" }), "body.data"],
+      [post({ event: "e" }), "body.data: is missing"],
+      [post({ event: "e" }, "/users/ann/notify"), "body.data: is missing"],
+      [post({}, "/announce"), "body.message: is missing"],
       [post({ event: "", data: 1 }), "body.event"],
       [post({ event: "e", data: 1, more: 1 }), "body"],
       [post({ event: "e\n", data: 1 }), "control character"],
