@@ -1,3 +1,4 @@
+import { idempotencyKeySchema } from "@parley/protocol";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type CallerCheck, idempotencyOf } from "./api-key.ts";
@@ -78,7 +79,10 @@ function describeRoute(definition: RouteDefinition<z.ZodType, z.ZodType, z.ZodTy
   const headers = {
     type: "object",
     properties: {
-      "idempotency-key": { type: "string", maxLength: 64, description: "A repeat under the same key is done once" },
+      "idempotency-key": {
+        ...jsonSchemaOf(idempotencyKeySchema),
+        description: "A repeat under the same key is done once",
+      },
     },
   };
   return {

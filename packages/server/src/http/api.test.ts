@@ -266,7 +266,15 @@ test("OpenAPI describes every route", async () => {
   ]);
   expect(paths).toMatchObject({
     "/api/v1/rooms/{room}/publish": {
-      post: { requestBody: { content: { "application/json": { schema: { required: ["event", "data"] } } } } },
+      post: {
+        requestBody: { content: { "application/json": { schema: { required: ["event", "data"] } } } },
+        parameters: expect.arrayContaining([
+          expect.objectContaining({
+            name: "idempotency-key",
+            schema: expect.objectContaining({ minLength: 1, maxLength: 64, pattern: "^[\\x21-\\x7e]+$" }),
+          }),
+        ]),
+      },
     },
   });
 });
