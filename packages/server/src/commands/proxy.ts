@@ -16,8 +16,8 @@ export interface ProxyPlan {
 }
 
 const marginSeconds = 15;
-const nodePattern = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$/;
-const listenPattern = /^((\[[0-9a-fA-F:]+\]|[A-Za-z0-9._*-]+):)?[0-9]{1,5}$/;
+const nodePattern = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(?<port>[0-9]{1,5})$/;
+const listenPattern = /^((\[[0-9a-fA-F:]+\]|[A-Za-z0-9._*-]+):)?(?<port>[0-9]{1,5})$/;
 
 export const printNginx: Run = async (context) => print(context, renderNginx);
 export const printHaproxy: Run = async (context) => print(context, renderHaproxy);
@@ -33,12 +33,9 @@ function planOf({ options }: CommandContext, { heartbeat, limits }: Config): Pro
   if (nodes.length === 0)
     throw new UsageError("name each node's public port: --node 10.0.0.1:3000 --node 10.0.0.2:3000");
   // Why checked: what is printed is run by a proxy, often as root.
-  for (const node of nodes) {
-    if (!nodePattern.test(node)) throw new UsageError(`--node ${JSON.stringify(node)} is not like 10.0.0.1:3000`);
-  }
+  for (const node of nodes) checkAddress("--node", node, nodePattern, "10.0.0.1:3000");
   const listen = textOption(options, "listen") ?? "80";
-  if (!listenPattern.test(listen))
-    throw new UsageError(`--listen ${JSON.stringify(listen)} is not like 80 or 127.0.0.1:8080`);
+  checkAddress("--listen", listen, listenPattern, "80 or 127.0.0.1:8080");
   const idleMs = heartbeat.pingIntervalMs + heartbeat.pingTimeoutMs;
   return {
     nodes,
@@ -46,4 +43,9 @@ function planOf({ options }: CommandContext, { heartbeat, limits }: Config): Pro
     idleSeconds: Math.ceil(idleMs / 1_000) + marginSeconds,
     payloadBytesMax: limits.payloadBytesMax,
   };
+}
+
+function checkAddress(option: string, given: string, pattern: RegExp, example: string): void {
+  const port = Number(pattern.exec(given)?.groups?.["port"]);
+  if (!(port >= 1 && port <= 65_535)) throw new UsageError(`${option} ${JSON.stringify(given)} is not like ${example}`);
 }

@@ -125,6 +125,10 @@ test.each<[string[], string]>([
   [["bench", "--api-url", "nowhere"], "--api-url is an address"],
   [["bench", "--tenant", "a/b"], "--tenant is no name of a tenant"],
   [["bench", "--token-file", "none"], "--token-file cannot be read"],
+  [["nginx", "--node", "10.0.0.1:0"], '--node "10.0.0.1:0" is not like 10.0.0.1:3000'],
+  [["nginx", "--node", "10.0.0.1:65536"], '--node "10.0.0.1:65536" is not like'],
+  [["haproxy", "--node", "10.0.0.1:3000", "--listen", "99999"], '--listen "99999" is not like 80 or 127.0.0.1:8080'],
+  [["haproxy", "--node", "10.0.0.1:3000", "--listen", "127.0.0.1:0"], '--listen "127.0.0.1:0" is not like'],
   [["config", "check", "--mode", "test"], "--mode is development or production"],
 ])("a mistake exits with 1 and says what is wrong: %j", async (words, message) => {
   const { code, errors } = await parley(words);
