@@ -11,6 +11,7 @@ const secret = "kP3vX9qLw7Zr2TnB8sYd5Gh1JmC6fAe4";
 const environment = {
   PATH: [path.dirname(process.execPath), process.env["PATH"]].join(path.delimiter),
   NODE_OPTIONS: undefined,
+  npm_command: undefined,
   npm_config_update_notifier: "false",
 };
 
@@ -86,6 +87,12 @@ test("installed in an empty folder, the packages bring a message from one client
   const ran = await run(process.execPath, ["chat.mjs"], app, { SECRET: secret });
   expect(ran).toMatchObject({ code: 0, stdout: "sent alice hello\n" });
   expect(ran.stderr).toBe("");
+});
+
+test("the installed command names itself where it says how to go on", async () => {
+  const parley = path.join(app, "node_modules", ".bin", "parley");
+  await using node = await start(parley, ["dev"], app, { PARLEY_SERVER_PORT: "0", PARLEY_INTERNAL_PORT: "0" });
+  expect(await node.waitForLine(/another: (.*)$/)).toMatchObject({ 1: "parley token --admin" });
 });
 
 test("the installed command says its version, starts a node, puts a load on it and stops it", async () => {

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { programName } from "./commands/program-name.ts";
 import { run } from "./commands/run.ts";
 
 // The command line: the only place that sees the process's environment, arguments and signals.
@@ -27,6 +28,7 @@ if (Number.parseInt(process.versions.node, 10) < nodeMajorMin) {
 }
 
 process.exitCode = await run({
+  program: programName(import.meta.filename, process.env),
   words: process.argv.slice(2),
   env: process.env,
   folder: process.cwd(),

@@ -1,6 +1,8 @@
 import { type DevelopmentSession, developmentRoom } from "../http/development.ts";
 
 export interface BannerContent {
+  /** What a command line begins with. */
+  readonly program: string;
   readonly version: string;
   readonly seconds: number;
   readonly publicUrl: string;
@@ -21,7 +23,7 @@ export function renderBanner(content: BannerContent): readonly string[] {
     "",
     `├─ Chat     ${publicUrl}/`,
     `├─ Admin    ${content.adminLink}`,
-    "│           works once, within 10 minutes; another: npm run -s parley -- token --admin",
+    `│           works once, within 10 minutes; another: ${content.program} token --admin`,
     `├─ API      ${internalUrl}/api/v1  (described by ${internalUrl}/api/openapi.json)`,
     `└─ Metrics  ${internalUrl}/metrics`,
     "",

@@ -39,6 +39,8 @@ export interface RunningNode {
 
 /** What a command is run with. Nothing else reaches it: no environment, no argument of the process. */
 export interface CommandContext {
+  /** What a command line begins with, to be printed before another command. */
+  readonly program: string;
   readonly options: CommandOptions;
   /** Words after the command's name. */
   readonly words: readonly string[];

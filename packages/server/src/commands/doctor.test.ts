@@ -11,6 +11,7 @@ import { run } from "./run.ts";
 async function doctor(env: Record<string, string>) {
   const lines: string[] = [];
   const code = await run({
+    program: "parley",
     words: ["doctor"],
     env,
     folder: "/",

@@ -34,6 +34,7 @@ async function parley(
   const errors: string[] = [];
   const none = () => Promise.reject(new Error("not expected here"));
   const code = await run({
+    program: "parley",
     words,
     env: { PARLEY_STORE_PATH: path.join(folder.path, "data"), ...env },
     folder: folder.path,

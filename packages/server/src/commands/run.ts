@@ -8,7 +8,7 @@ import { commands } from "./table.ts";
 import { describeVersion } from "./version.ts";
 
 /** The process that the command line runs in. */
-export interface Program extends Pick<CommandContext, "env" | "folder" | "print" | "compose" | "stopped"> {
+export interface Program extends Pick<CommandContext, "program" | "env" | "folder" | "print" | "compose" | "stopped"> {
   /** After the program's own name. */
   readonly words: readonly string[];
   readonly printError: (line: string) => void;

@@ -13,6 +13,7 @@ export const runDevelopment: Run = (context) =>
     const session =
       config.auth.secret === undefined ? undefined : await createDevelopmentSession(config.auth, systemClock);
     const lines = renderBanner({
+      program: context.program,
       version: readVersion(),
       // Since the process began.
       seconds: performance.now() / 1_000,
