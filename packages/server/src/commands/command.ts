@@ -51,6 +51,8 @@ export interface CommandContext {
   /** The working directory. */
   readonly folder: string;
   readonly print: (line: string) => void;
+  /** For what is no part of the answer. */
+  readonly printError: (line: string) => void;
   readonly compose: () => Promise<Composition>;
   /** Ends when the process is told to (SIGINT, SIGTERM). */
   readonly stopped: AbortSignal;

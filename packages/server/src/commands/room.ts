@@ -1,10 +1,11 @@
 import { RefusalError, roomAccessSchema, roomIdSchema } from "@parley/protocol";
 import type { RoomDescription } from "../core/operations.ts";
+import { developmentRoom } from "../http/development.ts";
 import { urlOfPort } from "../http/port.ts";
 import { createLog } from "../log.ts";
 import { NoNode, remoteRooms, type RoomOperations } from "./api-rooms.ts";
 import { type CommandContext, CommandFailed, type Run, tenantOption, textOption, UsageError } from "./command.ts";
-import { toolSettings } from "./settings.ts";
+import { modeOf, toolSettings } from "./settings.ts";
 
 const pageLimit = 500;
 
@@ -25,6 +26,7 @@ export const createRoom: Run = async (context) => {
 };
 
 export const listRooms: Run = async (context) => {
+  const names = new Set<string>();
   await withRooms(context, async (rooms) => {
     for (let after: string | undefined = ""; after !== undefined; ) {
       const page: readonly RoomDescription[] = await rooms.rooms({
@@ -32,12 +34,24 @@ export const listRooms: Run = async (context) => {
         ...(after === "" ? {} : { after }),
         limit: pageLimit,
       });
-      for (const room of page) context.print(describe(room));
+      for (const room of page) {
+        names.add(room.roomId);
+        context.print(describe(room));
+      }
       after = page.length < pageLimit ? undefined : page.at(-1)?.roomId;
     }
   });
+  // Why as errors: who reads the list by a program gets rooms alone.
+  if (names.size === 0) context.printError("There are no rooms.");
+  if (isOpenUnlisted(context, names))
+    context.printError(`${developmentRoom} is open to every user in development mode, and not listed.`);
   return 0;
 };
+
+function isOpenUnlisted(context: CommandContext, listed: ReadonlySet<string>): boolean {
+  const isOwnNode = ["url", "tenant"].every((name) => textOption(context.options, name) === undefined);
+  return isOwnNode && modeOf(context) === "development" && !listed.has(developmentRoom);
+}
 
 export const deleteRoom: Run = async (context) => {
   const roomId = roomOf(context);

@@ -304,6 +304,26 @@ describe("room", () => {
     expect(wrongKey).toMatchObject({ code: 1, errors: expect.stringContaining("unauthorized") });
   });
 
+  test("says of an empty list that it is empty, and in development which room is open all the same", async () => {
+    await using node = await startHttpNode();
+    const operations = { ...node.operations, rooms: async () => [] };
+    const startNode: Composition["startNode"] = async () => ({
+      publicUrl: "",
+      internalUrl: "",
+      operations,
+      stop: async () => {},
+    });
+    // Port 1 of loopback: nothing listens there.
+    const options = { env: { PARLEY_INTERNAL_PORT: "1" }, composition: { startNode } };
+    expect(await parley(["room", "list"], options)).toEqual({
+      code: 0,
+      output: "",
+      errors: "There are no rooms.\nroom-123 is open to every user in development mode, and not listed.",
+    });
+    const production = { ...options, env: { ...options.env, PARLEY_AUTH_SECRET: secret } };
+    expect((await parley(["room", "list"], production)).errors).toBe("There are no rooms.");
+  });
+
   test("says so when nothing answers at the address given, or something else does", async () => {
     const other = createServer((_request, response) => response.writeHead(404).end("<html>"));
     await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));

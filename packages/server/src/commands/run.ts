@@ -8,10 +8,10 @@ import { commands } from "./table.ts";
 import { describeVersion } from "./version.ts";
 
 /** The process that the command line runs in. */
-export interface Program extends Pick<CommandContext, "program" | "env" | "folder" | "print" | "compose" | "stopped"> {
+export interface Program
+  extends Pick<CommandContext, "program" | "env" | "folder" | "print" | "printError" | "compose" | "stopped"> {
   /** After the program's own name. */
   readonly words: readonly string[];
-  readonly printError: (line: string) => void;
 }
 
 /** Runs the command that `words` name. Gives the exit code: 0, or 1 after an error that was explained. */
