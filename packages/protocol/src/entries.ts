@@ -36,7 +36,6 @@ export const controlChangeSchema = z.discriminatedUnion("kind", [
     tenant: tenantSchema,
     userId: userIdSchema,
     forGood: z.boolean(),
-    reason: z.enum(["kicked", "access_lost"]),
   }),
   z.object({ kind: z.literal("room_deleted"), tenant: tenantSchema, roomId: roomIdSchema }),
   /** Its settings: who may read it, perhaps. */

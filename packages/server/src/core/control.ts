@@ -1,5 +1,4 @@
 import type { ControlChange } from "@parley/protocol";
-import type { CloseReason } from "../gateway/connection.ts";
 import type { Store } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import type { Confirmation } from "./confirmation.ts";
@@ -15,7 +14,7 @@ import type { Session } from "./session.ts";
 export interface ControlActions {
   accessChanged(tenant: string, userId: string | null, log: LogId | null): void;
   /** Gives the number of connections closed. */
-  disconnectUser(tenant: string, userId: string, reason: CloseReason, forGood: boolean): number;
+  disconnectUser(tenant: string, userId: string, forGood: boolean): number;
   roomDeleted(log: LogId): void;
   /** Nobody knows which rights were lost: all are asked for anew. */
   doubtAll(): void;
@@ -111,7 +110,7 @@ export class Control {
         this.#actions.roomDeleted(logId(change.tenant, change.roomId));
         return 0;
       case "user_disconnected":
-        return this.#actions.disconnectUser(change.tenant, change.userId, change.reason, change.forGood);
+        return this.#actions.disconnectUser(change.tenant, change.userId, change.forGood);
     }
   }
 

@@ -1,4 +1,4 @@
-import type { CloseReason, Connection, User } from "../gateway/connection.ts";
+import type { Connection, User } from "../gateway/connection.ts";
 import type { Revocation, Store, UserKey } from "../store/store.ts";
 import type { Access } from "./access.ts";
 import { arrivalsPerCall, Batches } from "./batches.ts";
@@ -50,7 +50,7 @@ export class LostRights implements ControlActions {
   }
 
   /** Closes the transports of a user's connections, which come back by themselves as far as they may. Gives their number. */
-  disconnectUser(tenant: string, userId: string, reason: CloseReason, forGood: boolean): number {
+  disconnectUser(tenant: string, userId: string, forGood: boolean): number {
     const sessions = [...this.#sessions.of(tenant, userId)];
     const connections = new Set(this.#attending.get(`${tenant}/${userId}`));
     for (const { connection } of sessions) if (connection !== null) connections.add(connection);
@@ -58,7 +58,7 @@ export class LostRights implements ControlActions {
       this.revocations += 1;
       for (const session of sessions) this.#sessions.end(session);
     }
-    for (const connection of connections) connection.close(reason);
+    for (const connection of connections) connection.close("kicked");
     return connections.size;
   }
 

@@ -279,7 +279,7 @@ describe("coming back to a session", () => {
     const { world, node } = await createWorld();
     const other = await world.startNode();
     const client = await createClient(world, node);
-    node.lostRights.disconnectUser("default", "user", "kicked", true);
+    node.lostRights.disconnectUser("default", "user", true);
     await world.clock.advance(3_000);
     // Its next session begins with a page that the other node numbers likewise, and nothing but CONNECT arrives.
     client.bytesPerMs = 0;
@@ -346,7 +346,7 @@ describe("coming back to a session", () => {
     const announce = (message: string) => world.until(world.operations(node).announce({ message }));
     await announce("heard");
     await world.clock.advance(100);
-    node.lostRights.disconnectUser("default", "user", "kicked", true);
+    node.lostRights.disconnectUser("default", "user", true);
     await world.clock.advance(3_000);
     await announce("missed");
     await world.until(client.connect(node, "session"));

@@ -147,7 +147,7 @@ function users(node: ParleyNode): Pick<Operations, "disconnectUser" | "revokeUse
 }
 
 function disconnect(node: ParleyNode, tenant: string, userId: string, forGood: boolean): Promise<number> {
-  return node.control.announce({ kind: "user_disconnected", tenant, userId, forGood, reason: "kicked" });
+  return node.control.announce({ kind: "user_disconnected", tenant, userId, forGood });
 }
 
 interface ServerAppend {

@@ -56,8 +56,7 @@ export type CloseReason =
   | "superseded"
   | "server_closing"
   | "kicked"
-  | "token_expired"
-  | "access_lost";
+  | "token_expired";
 
 /** Who a socket speaks for, from its verified token or the app's own `authenticate`. */
 export interface User {

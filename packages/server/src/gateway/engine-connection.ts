@@ -241,7 +241,6 @@ function endingOf(reason: CloseReason): Ending {
     case "server_closing":
     case "kicked":
     case "token_expired":
-    case "access_lost":
       return "orderly";
   }
 }

@@ -219,7 +219,6 @@ function reasonText(reason: CloseReason): string {
     case "superseded":
     case "kicked":
     case "token_expired":
-    case "access_lost":
       return "forced close";
   }
 }
