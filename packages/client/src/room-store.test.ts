@@ -92,6 +92,15 @@ test("a message that the outbox has no room for can be discarded, too", async ()
   expect(room.store.view().outgoing).toEqual([]);
 });
 
+test("of messages that the outbox had no room for the last ones stay", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server, { outbox: { itemsMax: 0 } });
+  room.subscribe();
+  for (let number = 1; number <= 2_001; number += 1) room.store.view().send(`${number}`);
+  const { outgoing } = room.store.view();
+  expect([outgoing.length, outgoing[0]?.text, outgoing.at(-1)?.text]).toEqual([2_000, "2", "2001"]);
+});
+
 test("whoever types is shown for a while, or until the message is there", async () => {
   await using server = await FakeServer.start();
   using room = openRoom(server);

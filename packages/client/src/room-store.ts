@@ -16,7 +16,7 @@ export interface RoomView {
   readonly error: ParleyError | undefined;
   /** The latest ones in their present state, oldest first; 1,000 at most. */
   readonly messages: readonly Message[];
-  /** This user's own, on their way or failed, oldest first. */
+  /** This user's own, on their way or failed, oldest first; the last 2,000 at most. */
   readonly outgoing: readonly OutgoingMessage[];
   readonly typing: readonly string[];
   /** Who is there, in a large room some of them; `peopleCount` counts all. */
@@ -27,6 +27,8 @@ export interface RoomView {
 type RoomStoreState = Omit<RoomView, "room" | "send" | "discard">;
 
 const messagesMax = 1_000;
+// Twice what the outbox keeps by default: what it has no room for stays beside it until it is discarded.
+const outgoingMax = 2_000;
 // A little longer than the pause between two signals of one writer.
 const typingShownMs = 3_500;
 
@@ -141,7 +143,7 @@ export class RoomStore {
       if (message.clientId !== clientId) return [message];
       return isShown ? [] : [changed];
     });
-    this.#change({ outgoing: isKnown || isShown ? outgoing : [...outgoing, changed] });
+    this.#change({ outgoing: isKnown || isShown ? outgoing : [...outgoing, changed].slice(-outgoingMax) });
   }
 
   #discard(clientId: string): boolean {
