@@ -28,7 +28,7 @@ const retriedHere = {
   token_unavailable: true,
 } as const;
 
-/** Failures that no server stated. `closed`: the client was closed. `refused`: by a server that gave no code. */
+/** Failures that no server stated. `closed`: the client was closed, or the room left. `refused`: by a server that gave no code. */
 export type LocalCode = keyof typeof retriedHere | "closed" | "refused" | "outbox_full" | "storage_failed";
 
 /** Open, because a newer server may know more codes. */

@@ -234,6 +234,35 @@ test("a room that the app joins while it is shown stays joined, until the app le
   await server.until(() => server.count("leave_room") === 2);
 });
 
+test("a room that the app leaves while it is shown is closed to its view, until it is joined again", async () => {
+  await using server = await FakeServer.start();
+  using room = openRoom(server);
+  room.subscribe();
+  await room.views.first(isJoined);
+  const shown = room.client.room("r");
+  await shown.leave();
+  expect(room.store.view()).toMatchObject({ state: "closed", error: { code: "closed" }, people: [], peopleCount: 0 });
+  server.say("r", "missed");
+  await shown.join();
+  await room.views.first((view) => isJoined(view) && textsOf(view).includes("missed"));
+});
+
+test("who joins again upon the leave is in the room", async () => {
+  await using server = await FakeServer.start();
+  using opened = openRoom(server);
+  const room = opened.client.room("r");
+  await room.join();
+  const stop = room.on("closed", () => {
+    stop();
+    void room.join();
+  });
+  await room.leave();
+  const texts = recordTexts(room);
+  await server.until(() => server.count("join_room") === 2);
+  server.say("r", "here again");
+  expect(await texts.count(1)).toEqual(["here again"]);
+});
+
 test("a room that was closed to its view, and is joined once more for it, is left with it", async () => {
   await using server = await FakeServer.start();
   server.interfere = () => ({ code: "forbidden" });

@@ -11,7 +11,7 @@ export interface RoomView {
   readonly send: (text: string, options?: SendOptions) => Sending;
   /** As `room.discard`, and takes the message out of `outgoing`; one that the outbox had no room for, too. */
   readonly discard: (clientId: string) => boolean;
-  /** `joined` stays while the connection is away; `closed`: refused, or taken out of the room, for `error`. */
+  /** `joined` stays while the connection is away; `closed`: refused, left, or taken out of the room, for `error`. */
   readonly state: "joining" | "joined" | "closed";
   readonly error: ParleyError | undefined;
   /** The latest ones in their present state, oldest first; 1,000 at most. */

@@ -36,7 +36,7 @@ export interface RoomEvents {
   gap: [gap: ServerEvents["room_gap"][0]];
   /** Entries follow from now on: after a join and after each reconnect. */
   subscribed: [];
-  /** The room has ended for this client, until it is joined again. */
+  /** The room has ended for this client, until it is joined again; with the code `closed` when it was left. */
   closed: [error: ParleyError];
 }
 
@@ -124,9 +124,7 @@ export class Room {
    */
   leave(): Promise<void> {
     this.kept = false;
-    const left = this.subscription.leave();
-    this.#settings.outbox.pump(this.id);
-    return left;
+    return this.subscription.leave();
   }
 
   /** Puts a message into the outbox; never throws and never waits. What becomes of it comes as `outgoing`, too. */

@@ -104,9 +104,13 @@ export class Subscription {
 
   /** Nothing of the room is delivered from now on. Resolves with the answer to the request to leave, when there is one to make. */
   async leave(): Promise<void> {
-    const told = this.wanted && this.#owner.connected();
-    this.#end(new ParleyError("closed", "The room was left"));
-    if (told) await this.#unfollow();
+    if (!this.wanted) return;
+    const error = new ParleyError("closed", "The room was left");
+    this.#end(error);
+    // Why before it is said: who joins again upon that is to come after.
+    const left = this.#owner.connected() ? this.#unfollow() : undefined;
+    this.#owner.onClosed(error);
+    await left;
   }
 
   /** A connection was made, in which the server was told to resume the room, or not. */
