@@ -1,4 +1,5 @@
 import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { belongsToComposition } from "../ui/composing.ts";
 import { Icon } from "../ui/icons.tsx";
 import { texts } from "../ui/texts.ts";
 import { draftOf, keepDraft } from "./browser-storage.ts";
@@ -25,7 +26,7 @@ export function Composer({ session, ended }: { session: ChatSession; ended: bool
     field.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent): void => {
-    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || belongsToComposition(event.nativeEvent)) return;
     event.preventDefault();
     send();
   };

@@ -1,5 +1,6 @@
 import { type KeyboardEvent, type ReactNode, useRef } from "react";
 import { Avatar } from "../ui/avatar.tsx";
+import { belongsToComposition } from "../ui/composing.ts";
 import { ConnectionBanner } from "../ui/connection-banner.tsx";
 import { ConnectionDot } from "../ui/connection-dot.tsx";
 import { texts } from "../ui/texts.ts";
@@ -17,7 +18,7 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
   const ended = state.connection.state === "closed";
   const frame = useRef<HTMLElement>(null);
   const onKeyDown = (event: KeyboardEvent): void => {
-    if (event.key !== "Escape" || event.nativeEvent.isComposing) return;
+    if (event.key !== "Escape" || belongsToComposition(event.nativeEvent)) return;
     const uppermost = state.announcement ?? state.notices.at(-1);
     if (uppermost !== undefined) session.dismiss(uppermost.key);
     else otherPlace(frame.current)?.focus();
