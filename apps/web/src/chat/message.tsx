@@ -100,15 +100,28 @@ function FailedNote({
   const { clientId, reason } = delivery;
   // Why hidden then: nothing is sent any more. What the browser keeps goes out after a reload.
   const ended = useChat(session).connection.state === "closed";
+  // Why: the buttons go away, and would take the focus with them.
+  const act = (button: HTMLElement, what: (clientId: string) => void): void => {
+    button.closest(".window")?.querySelector<HTMLElement>(".composer textarea")?.focus();
+    what(clientId);
+  };
   return (
     <div className="failed-note">
       <span>{texts.failed(reason)}</span>
       {!ended && (
-        <button type="button" className="quiet-button" onClick={() => session.retry(clientId)}>
+        <button
+          type="button"
+          className="quiet-button"
+          onClick={({ currentTarget }) => act(currentTarget, (id) => session.retry(id))}
+        >
           {texts.retry}
         </button>
       )}
-      <button type="button" className="quiet-button" onClick={() => session.discard(clientId)}>
+      <button
+        type="button"
+        className="quiet-button"
+        onClick={({ currentTarget }) => act(currentTarget, (id) => session.discard(id))}
+      >
         {texts.discard}
       </button>
     </div>
