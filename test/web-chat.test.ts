@@ -1,3 +1,4 @@
+import { connect } from "@parley/client";
 import type { Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { blockStorage, findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
@@ -297,6 +298,27 @@ test("a name as long as may be leaves room for the time beside it", async () => 
   const rightOf = async (place: Locator) => await place.evaluate((element) => element.getBoundingClientRect().right);
   await time.waitFor();
   expect(await rightOf(time)).toBeLessThan(await rightOf(frame));
+});
+
+test("a name as long as may be does not hide that its user writes", async () => {
+  await using server = await DevelopmentServer.start();
+  const { alice } = await openChat(server, phone);
+  const client = connect({ url: server.publicUrl, token: await server.mintToken("x".repeat(128), "1h") });
+  try {
+    const room = client.room("room-123");
+    await room.join();
+    room.typing();
+    const line = alice.frame.locator(".typing");
+    await line.getByText("is writing").waitFor();
+    const right = await line.evaluate(({ lastChild }) => {
+      const range = document.createRange();
+      if (lastChild !== null) range.selectNodeContents(lastChild);
+      return range.getBoundingClientRect().right;
+    });
+    expect(right).toBeLessThan(phone.viewport.width);
+  } finally {
+    client.close();
+  }
 });
 
 test("at a zoom of 400 % messages are still to be seen", async () => {

@@ -57,8 +57,7 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
         <Notices notices={state.notices} onDismiss={(key) => session.dismiss(key)} />
       </div>
       <p className="typing" aria-live="off">
-        {state.typing.length > 0 && <TypingDots />}
-        {state.typing.length > 0 && texts.typing(state.typing)}
+        {state.typing.length > 0 && <Typing names={state.typing} />}
       </p>
       <Composer session={session} ended={ended} />
       <p className="visually-hidden" aria-live="polite">
@@ -70,13 +69,17 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
   );
 }
 
-function TypingDots(): ReactNode {
+function Typing({ names }: { names: readonly string[] }): ReactNode {
+  const [who, what] = texts.typing(names);
   return (
-    <span className="typing-dots" aria-hidden="true">
-      <i />
-      <i />
-      <i />
-    </span>
+    <>
+      <span className="typing-dots" aria-hidden="true">
+        <i />
+        <i />
+        <i />
+      </span>
+      <bdi>{who}</bdi> <span>{what}</span>
+    </>
   );
 }
 

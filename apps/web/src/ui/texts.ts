@@ -24,7 +24,8 @@ export interface Texts {
   readonly deleted: string;
   readonly toLatest: string;
   readonly newMessages: (count: number) => string;
-  readonly typing: (names: readonly string[]) => string;
+  /** Who writes, which may be cut, and that they do. */
+  readonly typing: (names: readonly string[]) => readonly [who: string, what: string];
   readonly here: (count: number) => string;
   readonly connecting: string;
   readonly connected: string;
@@ -97,8 +98,8 @@ const english: Texts = {
   newMessages: (count) => (count === 1 ? "1 new message" : `${count} new messages`),
   typing: (names) =>
     names.length > 2
-      ? "Several people are writing …"
-      : `${names.join(" and ")} ${names.length === 1 ? "is" : "are"} writing …`,
+      ? ["Several people", "are writing …"]
+      : [names.join(" and "), names.length === 1 ? "is writing …" : "are writing …"],
   here: (count) => `${count} here`,
   connecting: "Connecting …",
   connected: "Connected",
@@ -190,7 +191,7 @@ const chinese: Texts = {
   deleted: "此消息已删除",
   toLatest: "到最新消息",
   newMessages: (count) => `${count} 条新消息`,
-  typing: (names) => (names.length > 2 ? "多人正在输入…" : `${names.join("、")} 正在输入…`),
+  typing: (names) => [names.length > 2 ? "多人" : names.join("、"), "正在输入…"],
   here: (count) => `${count} 人在线`,
   connecting: "正在连接…",
   connected: "已连接",
