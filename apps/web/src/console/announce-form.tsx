@@ -1,11 +1,10 @@
-import { type AdminClient, ParleyError } from "@parley/client";
+import type { AdminClient } from "@parley/client";
 import { type ReactNode, useActionState } from "react";
 import { Icon } from "../ui/icons.tsx";
 import { texts } from "../ui/texts.ts";
+import { type Failure, failureOf } from "./failure.ts";
 
-type Result =
-  | { readonly kind: "none" | "done" }
-  | { readonly kind: "failed"; readonly text: string; readonly reason: string };
+type Result = { readonly kind: "none" | "done" } | (Failure & { readonly text: string });
 
 /** Tells everyone. What failed stays in the field. */
 export function AnnounceForm({ client, connected }: { client: AdminClient; connected: boolean }): ReactNode {
@@ -16,7 +15,7 @@ export function AnnounceForm({ client, connected }: { client: AdminClient; conne
       await client.announce(text.trim());
       return { kind: "done" };
     } catch (error) {
-      return { kind: "failed", text, reason: error instanceof ParleyError ? error.message : String(error) };
+      return { ...failureOf(error), text };
     }
   };
   const [result, submit, pending] = useActionState(announce, { kind: "none" });
@@ -43,7 +42,9 @@ export function AnnounceForm({ client, connected }: { client: AdminClient; conne
       </form>
       <output className="announce-result" data-kind={result.kind}>
         {!pending && result.kind === "done" && texts.announced}
-        {!pending && result.kind === "failed" && texts.announceFailed(result.reason)}
+        {!pending &&
+          result.kind === "failed" &&
+          (result.unclear ? texts.announceUnclear : texts.announceFailed)(result.reason)}
       </output>
     </section>
   );

@@ -1,12 +1,10 @@
-import { type AdminClient, ParleyError } from "@parley/client";
+import type { AdminClient } from "@parley/client";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { texts } from "../ui/texts.ts";
 import { Confirmation, type Order } from "./confirmation.tsx";
+import { type Failure, failureOf } from "./failure.ts";
 
-type Result =
-  | { readonly kind: "none" | "pending" }
-  | { readonly kind: "done"; readonly order: Order }
-  | { readonly kind: "failed"; readonly reason: string };
+type Result = { readonly kind: "none" | "pending" } | { readonly kind: "done"; readonly order: Order } | Failure;
 
 /** Disconnects, bans and readmits a user, on all nodes. What takes something away is confirmed first. */
 export function UserForm({ client, connected }: { client: AdminClient; connected: boolean }): ReactNode {
@@ -16,8 +14,7 @@ export function UserForm({ client, connected }: { client: AdminClient; connected
     setResult({ kind: "pending" });
     carryOut(client, order).then(
       () => setResult({ kind: "done", order }),
-      (error: unknown) =>
-        setResult({ kind: "failed", reason: error instanceof ParleyError ? error.message : String(error) }),
+      (error: unknown) => setResult(failureOf(error)),
     );
   };
   const onSubmit = (event: FormEvent<HTMLFormElement>): void => {
@@ -40,7 +37,7 @@ export function UserForm({ client, connected }: { client: AdminClient; connected
       <OrderFields disabled={!connected} onSubmit={onSubmit} />
       <output className="announce-result" data-kind={result.kind}>
         {result.kind === "done" && texts.orderDone(result.order.name, result.order.userId)}
-        {result.kind === "failed" && texts.orderFailed(result.reason)}
+        {result.kind === "failed" && (result.unclear ? texts.orderUnclear : texts.orderFailed)(result.reason)}
       </output>
       {asked !== null && <Confirmation order={asked} onAnswer={onAnswer} />}
     </section>

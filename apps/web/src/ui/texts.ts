@@ -61,6 +61,8 @@ export interface Texts {
   readonly announce: string;
   readonly announced: string;
   readonly announceFailed: (reason: string) => string;
+  /** It may have been announced all the same. */
+  readonly announceUnclear: (reason: string) => string;
   readonly usersTitle: string;
   readonly usersHint: string;
   readonly userLabel: string;
@@ -69,6 +71,8 @@ export interface Texts {
   readonly orderMeaning: Readonly<Record<OrderName, string>>;
   readonly orderDone: (order: OrderName, user: string) => string;
   readonly orderFailed: (reason: string) => string;
+  /** It may have been done all the same. */
+  readonly orderUnclear: (reason: string) => string;
   readonly cancel: string;
   readonly perSecond: string;
   readonly figureNames: Readonly<Record<string, string>>;
@@ -135,6 +139,7 @@ const english: Texts = {
   announce: "Announce to everyone",
   announced: "Announced.",
   announceFailed: (reason) => `Not announced: ${reason}`,
+  announceUnclear: (reason) => `It is not known whether this was announced; look before you repeat it. ${reason}`,
   usersTitle: "Users",
   usersHint: "Holds on every node, within a second.",
   userLabel: "User id",
@@ -153,6 +158,7 @@ const english: Texts = {
       unban: `${user} may come back, with a new token.`,
     })[order],
   orderFailed: (reason) => `Not done: ${reason}`,
+  orderUnclear: (reason) => `It is not known whether this was done; look before you repeat it. ${reason}`,
   cancel: "Cancel",
   perSecond: "per second",
   figureNames: {
@@ -227,6 +233,7 @@ const chinese: Texts = {
   announce: "向所有人公告",
   announced: "已公告。",
   announceFailed: (reason) => `未公告：${reason}`,
+  announceUnclear: (reason) => `不知道是否已公告；重复之前请先查看。${reason}`,
   usersTitle: "用户",
   usersHint: "一秒之内在所有节点生效。",
   userLabel: "用户 ID",
@@ -241,6 +248,7 @@ const chinese: Texts = {
   orderDone: (order, user) =>
     ({ kick: `已断开 ${user} 的连接。`, ban: `已封禁 ${user}。`, unban: `${user} 可以用新的令牌重新登录。` })[order],
   orderFailed: (reason) => `未完成：${reason}`,
+  orderUnclear: (reason) => `不知道是否已完成；重复之前请先查看。${reason}`,
   cancel: "取消",
   perSecond: "每秒",
   figureNames: {
