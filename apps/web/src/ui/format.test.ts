@@ -14,6 +14,8 @@ test("days are named from the present one", () => {
   expect(formatDay(at(2029, 3, 1), today)).toContain("2029");
 });
 
-test("a duration has its two largest units", () => {
-  expect([0, 59, 61, 3_600, 90_061].map(formatDuration)).toEqual(["0 s", "59 s", "1 min 1 s", "1 h 0 min", "1 d 1 h"]);
+test("a duration has its two largest units, in the page's language", () => {
+  const format = (language: string) => [0, 61, 3_600, 90_061].map((seconds) => formatDuration(seconds, language));
+  expect(format("en")).toEqual(["0 sec", "1 min 1 sec", "1 hr 0 min", "1 day 1 hr"]);
+  expect(format("zh")).toEqual(["0秒", "1分钟 1秒", "1小时 0分钟", "1天 1小时"]);
 });

@@ -33,15 +33,19 @@ export function formatDay(iso: string, today: string): string {
   return (today.startsWith(`${date.getFullYear()}-`) ? day : dayOfYear).format(date);
 }
 
-/** `1 d 3 h`, `5 min`, `12 s`: the two largest units. */
-export function formatDuration(seconds: number): string {
+/** `1 day 3 hr`, `5 min`, `12 sec` in the page's language: the two largest units. */
+export function formatDuration(seconds: number, language = texts.language): string {
   const parts: [number, string][] = [
-    [Math.floor(seconds / 86_400), "d"],
-    [Math.floor(seconds / 3_600) % 24, "h"],
-    [Math.floor(seconds / 60) % 60, "min"],
-    [Math.floor(seconds) % 60, "s"],
+    [Math.floor(seconds / 86_400), "day"],
+    [Math.floor(seconds / 3_600) % 24, "hour"],
+    [Math.floor(seconds / 60) % 60, "minute"],
+    [Math.floor(seconds) % 60, "second"],
   ];
   const first = parts.findIndex(([count]) => count > 0);
   const shown = first < 0 ? parts.slice(-1) : parts.slice(first, first + 2);
-  return shown.map(([count, unit]) => `${count} ${unit}`).join(" ");
+  return shown
+    .map(([count, unit]) =>
+      new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short" }).format(count),
+    )
+    .join(" ");
 }
