@@ -2,6 +2,7 @@ import { errorCodes } from "@parley/protocol";
 import { describe, expect, test } from "vitest";
 import { Cluster } from "./support/cluster.ts";
 import { eventually } from "./support/eventually.ts";
+import { Roamer } from "./support/roamer.ts";
 import { message, Sender } from "./support/sender.ts";
 import { StockClient, transportOptions } from "./support/stock-client.ts";
 import { noFaults } from "./support/transcript.ts";
@@ -17,7 +18,7 @@ async function connectTo(cluster: Cluster, at: number, userId: string, auth: obj
   return client;
 }
 
-describe("Postgres behind two nodes", { timeout: 120_000 }, () => {
+describe("Postgres behind several nodes", { timeout: 120_000 }, () => {
   test("[LOG-1] [LOG-3] killed and restarted under load: sends wait or are refused for now, nothing is lost or repeated", async () => {
     await using cluster = await Cluster.start({
       environment: { PARLEY_LIMITS_EVENTS_PER_SECOND: "10000", PARLEY_LIMITS_USER_EVENTS_PER_SECOND: "10000" },
@@ -76,25 +77,30 @@ describe("Postgres behind two nodes", { timeout: 120_000 }, () => {
       await expect(server.api("GET", route)).rejects.toThrow("400");
   });
 
-  test("[LOG-1] [FEED-1] a promoted standby lacks commits: every client is told of another epoch, and starts over", async () => {
-    await using cluster = await Cluster.start();
-    await cluster.makeRoom(room);
+  test("[LOG-1] [FEED-1] [REC-2] a promoted standby lacks commits: every client starts over, and is told so", async () => {
+    await using cluster = await Cluster.start({ nodes: 3 });
+    for (const one of [room, "village"]) await cluster.makeRoom(one);
     const { postgres } = cluster;
     using clients = new DisposableStack();
     const here = clients.use(await connectTo(cluster, 0, "here"));
     const there = clients.use(await connectTo(cluster, 1, "there"));
     for (const client of [here, there]) await client.join(room);
     for (const text of ["1", "2", "3"]) await here.send(room, text);
+    await using roamer = await Roamer.start(cluster, 2, "roamer");
+    await roamer.client.join(room);
     await using standby = await postgres.standby();
     const schema = new URL(cluster.storeUrl).searchParams.get("schema");
     await eventually("the standby to follow", async () =>
       (await standby.sql(`SELECT head FROM ${schema}.log WHERE name = 'default/${room}'`)).find((head) => head === "3"),
     );
     await standby.stop();
+    await roamer.client.join("village");
     for (const text of ["lost 4", "lost 5"]) await there.send(room, text);
     for (const client of [here, there]) await client.until("all", () => client.textsOf(room).length === 5);
     const { [room]: before } = here.positions;
     await postgres.kill();
+    await cluster.node(2).server.kill();
+    roamer.lead(0);
     await standby.resume();
     await standby.promote();
     await standby.replace(postgres);
@@ -112,6 +118,9 @@ describe("Postgres behind two nodes", { timeout: 120_000 }, () => {
     const away = clients.use(await connectTo(cluster, 1, "away", { resume: { [room]: before } }));
     await away.until("the page", () => away.events.includes("room_history"));
     expect(away.transcript(room).gaps).toEqual(["epoch"]);
+    // What is left of its session lacks a room that it has joined: it is to join its rooms again.
+    await roamer.client.welcomed(2);
+    expect(roamer.client.welcomes[1]?.recovered).toBe(false);
     const sender = new Sender(here, room);
     await sender.sendUntilAcknowledged(message("another 4"));
     expect([...sender.acknowledged.values()]).toEqual([4]);

@@ -3,6 +3,7 @@ import type { User } from "../gateway/connection.ts";
 import type { SessionClaim, Store, StoredSession } from "../store/store.ts";
 import { arrivalsPerCall, Batches } from "./batches.ts";
 import type { Clock } from "./clock.ts";
+import { announcementsRoom, type LogId, logId, type LogState } from "./log.ts";
 import type { Session } from "./session.ts";
 import { handOver, takeOver } from "./session-cursors.ts";
 import type { SessionKeeper } from "./session-keeper.ts";
@@ -34,6 +35,7 @@ export class Handover {
   readonly #giveWay: (session: Session) => void;
   /** Each `pid` is looked for, and so claimed, once at a time. */
   readonly #claims: Batches<SessionClaim, StoredSession | undefined>;
+  readonly #states: Batches<LogId, LogState | undefined>;
   /** Sessions that are being looked for, by `pid`: one at a time. */
   readonly #finding = new Map<string, Promise<unknown>>();
   /** Questions under way, by `pid` and generation. */
@@ -58,12 +60,13 @@ export class Handover {
     this.#keeper = parts.keeper;
     this.#giveWay = parts.giveWay;
     this.#claims = new Batches(parts.clock, arrivalsPerCall, (claims) => parts.store.claimSessions(claims));
+    this.#states = new Batches(parts.clock, arrivalsPerCall, (logs) => parts.store.states(logs));
   }
 
   /**
    * The session that the user's client comes back to, wherever it was: here by now, without a connection unless it is
-   * still served. Undefined when there is none, or it is not the user's. Rejects when the store is away, and with
-   * `too_many_connections`; the session can then be found again.
+   * still served. Undefined when there is none, when it is not the user's, or when it may not be the last that was known
+   * of it. Rejects when the store is away, and with `too_many_connections`; the session can then be found again.
    */
   async find(pid: string, user: User): Promise<Session | undefined> {
     // Why one after another: who comes back twice at once would claim the session from itself.
@@ -86,9 +89,18 @@ export class Handover {
     const { owner, generation, id, cursors } = stored;
     const isElsewhere = owner !== this.#node && !this.#bus.alone;
     const handed = isElsewhere ? await this.#ask(owner, pid, generation) : null;
+    // Why: a store that lost commits may have lost the last join and leave, and a client that recovers joins no room again.
+    if (handed === null && !(await this.#isOfThisLife(stored))) return undefined;
     const session = this.#sessions.adopt({ id, pid, generation, user });
     takeOver(session, cursors, handed);
     return session;
+  }
+
+  /** Whether the store is still the one in which the session was written: every session follows the announcements. */
+  async #isOfThisLife({ tenant, cursors }: StoredSession): Promise<boolean> {
+    const announcements = logId(tenant, announcementsRoom);
+    const state = await this.#states.ask(announcements);
+    return state !== undefined && cursors.some(({ log, epoch }) => log === announcements && epoch === state.epoch);
   }
 
   onMessage(message: NodeMessage): void {

@@ -271,6 +271,8 @@ export class ParleyNode {
   #feedsEvents() {
     return {
       onGap: (subscriber: Subscriber, reason: "floor" | "epoch") => {
+        // Why: nobody goes on with a session as it was stored in the life before.
+        if (reason === "epoch") this.#recovery.keeper.keepSoon(subscriber.session);
         if (this.inboxes.isInbox(subscriber.log)) this.inboxes.startOver(subscriber);
         else this.rooms.startOver(subscriber, reason);
       },

@@ -108,6 +108,51 @@ describe("on another node", () => {
     expect(client.transcript.faults).toEqual([]);
   });
 
+  test("[REC-2] whose last node was killed as the store lost commits: not recovered, so that it joins its rooms again", async () => {
+    const cluster = await createCluster();
+    const { world, client, first, second } = cluster;
+    await world.until(world.store.backup("before"));
+    await world.until(client.leave("alpha"));
+    await world.until(client.join("beta"));
+    world.kill(first);
+    world.store.restore("before");
+    await world.until(client.connect(second, "session"));
+    expect(client.recovered).toBe(0);
+    await world.clock.advance(1_000);
+    await send(cluster, 1, "alpha");
+    await send(cluster, 1, "beta");
+    expect(seqsOf(client, "alpha")).toEqual([1, 2]);
+    expect(seqsOf(client, "beta")).toEqual([1]);
+    expect(client.transcript.faults).toEqual([]);
+  });
+
+  test("[REC-2] whose last node is there as the store loses commits: the same socket, with what it joined since", async () => {
+    const cluster = await createCluster();
+    const { world, client, second } = cluster;
+    await world.until(world.store.backup("before"));
+    await world.until(client.join("beta"));
+    world.store.restore("before");
+    client.drop(false);
+    await comeBack(cluster, second);
+    await send(cluster, 1, "beta");
+    expect(seqsOf(client, "beta")).toEqual([1]);
+    expect(client.transcript.faults).toEqual([]);
+  });
+
+  test("[REC-2] whose last node was killed seconds after the store lost commits: the same socket", async () => {
+    const cluster = await createCluster();
+    const { world, first, second } = cluster;
+    const client = world.addClient("otto");
+    await world.until(client.connect(first));
+    await world.clock.advance(2_000);
+    await world.until(world.store.backup("before"));
+    world.store.restore("before");
+    await world.clock.advance(3_000);
+    world.kill(first);
+    await comeBack({ ...cluster, client }, second);
+    expect(client.recovered).toBe(1);
+  });
+
   test("[REC-2] a room that was left is not in the session any more, whoever goes on with it", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;
