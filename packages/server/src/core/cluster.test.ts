@@ -121,6 +121,24 @@ describe("a hint that does not come", () => {
       expect(await delayOf(cluster, seq, committedAt)).toBeLessThanOrEqual(busDownMs + storeMs);
     }
   });
+
+  test("[FEED-2] the node was cut off for longer than the journal is kept: found out as soon as it is back", async () => {
+    const cluster = await createCluster();
+    const { world, reader, sender } = cluster;
+    const { node: home } = reader;
+    if (home === null) throw new Error("the reader has no node");
+    world.network.setDown(true);
+    world.cutStore(home, true);
+    await send(cluster, sender);
+    await world.until(createOperations(sender).notifyUser({ userId: "reader", event: "notice", data: {} }));
+    await world.clock.advance(660_000);
+    await world.until(world.store.prune(world.clock.now() - 600_000, 0));
+    world.cutStore(home, false);
+    const back = world.clock.now();
+    expect(await delayOf(cluster, 1, back)).toBeLessThanOrEqual(hintlessMs);
+    const notice = reader.transcript.deliveries.find((delivery) => delivery.room === "@user:reader");
+    expect((notice?.at ?? Number.POSITIVE_INFINITY) - back).toBeLessThanOrEqual(hintlessMs);
+  });
 });
 
 test("[FEED-3] a room that nobody follows any more is let go, also when the clock was set back", async () => {

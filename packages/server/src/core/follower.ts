@@ -17,6 +17,8 @@ export interface FollowerLimits {
   readonly settleMs: number;
   /** A node of which no lease is known is forgotten after so long a silence; its journal rows are gone by then. */
   readonly forgetAfterMs: number;
+  /** After so long without a look at the journal, rows of it may be gone that this node has not read. */
+  readonly unreadMsMax: number;
 }
 
 export const defaultFollowerLimits: FollowerLimits = {
@@ -26,6 +28,7 @@ export const defaultFollowerLimits: FollowerLimits = {
   journalPollMs: 300,
   settleMs: 30_000,
   forgetAfterMs: 600_000,
+  unreadMsMax: 300_000,
 };
 
 /** Its times are by the monotonic clock: when somebody sets the other one, no node counts as heard that is not. */
@@ -54,6 +57,7 @@ export class Follower {
   readonly #node: string;
   readonly #leases: Leases;
   readonly #limits: FollowerLimits;
+  readonly #onUnread: () => void;
   readonly #heard = new Map<string, Heard>();
   readonly #advanced = new Map<LogId, { epoch: Epoch; head: Seq }>();
   #n = 0;
@@ -62,6 +66,8 @@ export class Follower {
   #reading = false;
   /** When the journal was last asked for, by the monotonic clock. */
   #readAt = 0;
+  /** When the last look began that saw all there was, by the monotonic clock. */
+  #knownAt = 0;
   #cancelDigest: () => void = () => {};
   #cancelJournal: () => void = () => {};
   #stopped = false;
@@ -74,6 +80,8 @@ export class Follower {
     node: string;
     leases: Leases;
     limits: FollowerLimits;
+    /** What was committed may be in no hint and no row of the journal that this node has seen, or will see. */
+    onUnread: () => void;
   }) {
     this.#leases = parts.leases;
     this.#store = parts.store;
@@ -82,11 +90,13 @@ export class Follower {
     this.#feeds = parts.feeds;
     this.#node = parts.node;
     this.#limits = parts.limits;
+    this.#onUnread = () => parts.onUnread();
   }
 
   /** A node that has no other beside it has nothing to find out. */
   start(): void {
     if (this.#bus.alone) return;
+    this.#knownAt = this.#clock.monotonic();
     this.#scheduleDigest();
     this.#scheduleJournal();
   }
@@ -155,9 +165,13 @@ export class Follower {
     if (this.#reading) return;
     this.#reading = true;
     try {
+      const since = this.#knownAt;
+      const asOf = this.#clock.monotonic();
       while (await this.#readJournalPage()) {
         // A full page: there is more.
       }
+      this.#knownAt = asOf;
+      if (asOf - since > this.#limits.unreadMsMax && !this.#stopped) this.#onUnread();
     } catch {
       // The store is away: appends fail too, and the next round reads again.
     }

@@ -97,6 +97,14 @@ export class Inboxes {
     restart().catch(() => this.#retry(subscriber, () => this.startOver(subscriber)));
   }
 
+  /** Entries may have come of which this node is not told any more: whoever has no feed of the inbox asks for its state. */
+  recheck(): void {
+    for (const session of this.#sessions.connected) {
+      const subscriber = session.find(inboxOf(session.user.tenant, session.user.id));
+      if (subscriber?.state === "detached" && !this.#placing.has(subscriber)) void this.#resumeInTime(subscriber);
+    }
+  }
+
   isInbox(log: LogId): boolean {
     return roomOf(log).startsWith(inboxPrefix);
   }
@@ -175,6 +183,14 @@ export class Inboxes {
       await this.#subscribe(subscriber);
     } catch {
       this.#retry(subscriber, () => void this.#subscribeInTime(subscriber));
+    }
+  }
+
+  async #resumeInTime(subscriber: Subscriber): Promise<void> {
+    try {
+      await this.resume(subscriber);
+    } catch {
+      this.#retry(subscriber, () => void this.#resumeInTime(subscriber));
     }
   }
 

@@ -105,7 +105,10 @@ function follow(): Following {
     },
   });
   const leases = new Leases({ store, clock, node: "me", alone: false });
-  const follower = new Follower({ store, clock, bus, feeds, node: "me", leases, limits: defaultFollowerLimits });
+  const follower = new Follower({
+    ...{ store, clock, bus, feeds, node: "me", leases, limits: defaultFollowerLimits },
+    onUnread: () => {},
+  });
   leases.start();
   follower.start();
   const stop = async (): Promise<void> => {

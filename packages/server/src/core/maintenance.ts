@@ -4,7 +4,7 @@ import type { Clock } from "./clock.ts";
 const pruneEveryMs = 60_000;
 /** While there is more than a store deletes at once: as much as comes must go, and none of it for long. */
 const pruneAgainMs = 1_000;
-/** Longer than any node is silent and still counted on. */
+/** Longer than any node is silent and still counted on. One that could not read it for half of that asks for every head instead. */
 const journalKeepMs = 600_000;
 const dayMs = 86_400_000;
 

@@ -114,6 +114,10 @@ export class ParleyNode {
       node: id,
       leases: this.leases,
       limits: limits.follower ?? defaultFollowerLimits,
+      onUnread: () => {
+        this.feeds.recheck();
+        this.inboxes.recheck();
+      },
     });
     this.sequencer = new Sequencer({
       store,
