@@ -19,6 +19,8 @@ const answersMax = 1_000;
 interface Given {
   readonly generation: number;
   readonly session: HandedSession;
+  /** Who asked for it first. */
+  to: string | null;
 }
 
 /**
@@ -116,7 +118,7 @@ export class Handover {
   release(session: Session): void {
     const { pid, generation } = session;
     this.#giveWay(session);
-    const given = { generation, session: handOver(session) };
+    const given = { generation, session: handOver(session), to: null };
     this.#sessions.drop(session);
     if (pid === null) return;
     this.#given.delete(pid);
@@ -133,8 +135,11 @@ export class Handover {
     const here = this.#sessions.at(pid);
     if (here !== undefined && here.generation < generation) this.release(here);
     const given = this.#given.get(pid);
-    // Why the next one alone: what an earlier holder knew lacks what the client did since.
-    const session = given?.generation === generation - 1 ? given.session : null;
+    // Why the next one alone: what an earlier holder knew lacks what the client did since. Two that claimed the same
+    // generation are that, too: the store has lost the claim of the first.
+    const isNext = given?.generation === generation - 1;
+    if (isNext) given.to ??= from;
+    const session = isNext && given.to === from ? given.session : null;
     const finding = this.#finding.get(pid);
     if (session === null && finding !== undefined) void finding.then(() => this.#answer(message));
     else this.#bus.send(from, { kind: "session_given", from: this.#node, pid, generation, session });

@@ -189,4 +189,21 @@ describe("simulated cluster", () => {
     expect(total(outcomes, ({ recovered }) => recovered)).toBeGreaterThan(500);
     expect(total(outcomes, ({ repeats }) => repeats)).toBeGreaterThan(0);
   });
+
+  test("[REC-2] the store loses commits as nodes are killed: who recovers is in the rooms that it has joined, and in no other", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(60, {
+      users: sixUsers,
+      steps: 300,
+      isBusGood: true,
+      mayRepeat: true,
+      turmoil: {
+        ...roaming,
+        weights: { ...ordinaryWeights, kill: 2, busDown: 0, connectAgain: 2, backup: 2, restore: 1 },
+      },
+    });
+    expect(outcomes.flatMap(({ gaps }) => gaps)).toContain("epoch");
+    expect(total(outcomes, ({ recovered }) => recovered)).toBeGreaterThan(150);
+  });
 });
