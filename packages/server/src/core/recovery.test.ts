@@ -404,4 +404,30 @@ describe("rights", () => {
     await send(cluster, 1);
     expect(seqsOf(client)).toEqual([1, 2, 3]);
   });
+
+  test("[REC-2] a right that was lost and is given back while its node was dead: nothing of before the loss is missed", async () => {
+    const cluster = await createCluster();
+    const { world, client, first, second } = cluster;
+    const operations = world.operations(second);
+    const setRole = async (role: "member" | null): Promise<void> => {
+      await world.until(operations.setMembership({ roomId: "club", userId: "anna", role }));
+      await world.clock.advance(2_000);
+    };
+    await world.until(operations.putRoom({ roomId: "club", access: "members" }));
+    await setRole("member");
+    await world.until(client.join("club"));
+    await world.clock.advance(2_000);
+    client.connection?.resumeReading(0);
+    await send(cluster, 2, "club");
+    await setRole(null);
+    client.drop(true);
+    await world.clock.advance(2_000);
+    world.kill(first);
+    await setRole("member");
+    await comeBack(cluster, second);
+    await send(cluster, 1, "club");
+    expect(client.transcript.closings).toEqual([]);
+    expect(seqsOf(client, "club")).toEqual([2, 3, 4, 5, 6]);
+    expect(client.transcript.faults).toEqual([]);
+  });
 });

@@ -13,11 +13,12 @@ import { fromHistory, type Run } from "./unconfirmed.ts";
 export function safeCursors(session: Session): readonly SessionCursor[] {
   const runs = session.unarrived();
   const lowest = lowestPlaces(runs);
-  const cursors = session.subscribers.map((subscriber) => {
+  const safe = (subscriber: Subscriber): SessionCursor => {
     const seq = lowest.get(subscriber) ?? subscriber.cursor;
     return { ...cursorAt(subscriber, seq, seq), page: seq === fromHistory ? pageEndOf(subscriber, runs) : null };
-  });
-  return [...cursors, ...closedRooms(session, runs)];
+  };
+  const closed = closedRooms(session, runs).map((subscriber) => ({ ...safe(subscriber), again: true }));
+  return [...session.subscribers.map(safe), ...closed];
 }
 
 /** The whole state, for the node that goes on with the session. */
@@ -79,12 +80,10 @@ function cursorAt(subscriber: Subscriber, seq: Seq, lowest: Seq): SessionCursor 
 }
 
 /** Rooms that were closed, whose clients may not know: who comes back asks for the right again, and is told again. */
-function closedRooms(session: Session, runs: readonly Run[]): readonly SessionCursor[] {
-  const closed = new Map<LogId, SessionCursor>();
-  for (const { subscriber, epoch, from, notice } of runs) {
-    const { log, gap } = subscriber;
-    if (notice?.joined !== false || session.find(log) !== undefined) continue;
-    closed.set(log, { log, epoch, seq: from, gap: from === fromHistory ? gap : null, again: true, page: null });
+function closedRooms(session: Session, runs: readonly Run[]): readonly Subscriber[] {
+  const closed = new Map<LogId, Subscriber>();
+  for (const { subscriber, notice } of runs) {
+    if (notice?.joined === false && session.find(subscriber.log) === undefined) closed.set(subscriber.log, subscriber);
   }
   return [...closed.values()];
 }
