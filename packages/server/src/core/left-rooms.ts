@@ -19,9 +19,9 @@ export function withLeft(left: LeftRooms, log: LogId, { epoch, seq }: Position):
   return rooms.size > leftMax ? "many" : rooms;
 }
 
-/** Up to where the client may remember an offset of this life of the room; 0 when of none. */
-export function leftUpTo(left: LeftRooms, log: LogId, epoch: Epoch): Seq {
+/** Up to where the client may remember an offset of this life of the room: 0 when of an empty page; null when of none. */
+export function leftUpTo(left: LeftRooms, log: LogId, epoch: Epoch): Seq | null {
   if (left === "many") return Infinity;
   const place = left?.get(log);
-  return place?.epoch === epoch ? place.seq : 0;
+  return place?.epoch === epoch ? place.seq : null;
 }

@@ -264,10 +264,10 @@ export class Placement {
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
     const named = leftUpTo(session.left, feed.log, feed.epoch);
-    const before = old === undefined ? named : Math.max(old.cursor, old.repeatsTo);
-    subscriber.again = old === undefined ? before > 0 : old.again || old.cursor !== fromHistory;
+    const before = old === undefined ? (named ?? 0) : Math.max(old.cursor, old.repeatsTo);
+    subscriber.again = old === undefined ? named !== null : old.again || old.cursor !== fromHistory;
     // Why not the head alone: the client may name an entry of which this node has not heard yet.
-    const known = Number.isFinite(named) ? Math.max(feed.head, named) : feed.head;
+    const known = named === null || named === Infinity ? feed.head : Math.max(feed.head, named);
     if (old === undefined || old.epoch === feed.epoch) subscriber.repeatsTo = before === Infinity ? known : before;
     if (session.connection !== null) this.#attach(subscriber, feed);
     return subscriber;

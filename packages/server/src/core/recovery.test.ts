@@ -165,6 +165,22 @@ describe("on another node", () => {
     expect(client.transcript.faults).toEqual([]);
   });
 
+  test("[REC-2] who remembers the page of a room that was empty, left it and joined it again, gets the page of that", async () => {
+    const cluster = await createCluster();
+    const { world, client, first, second } = cluster;
+    await world.until(client.join("beta"));
+    await world.clock.advance(2_000);
+    await world.until(client.leave("beta"));
+    client.connection?.resumeReading(0);
+    await world.until(client.join("beta"));
+    world.kill(first);
+    await comeBack(cluster, second);
+    expect(client.transcript.pages.map(({ room }) => room)).toEqual(["alpha", "beta", "beta"]);
+    await send(cluster, 1, "beta");
+    expect(seqsOf(client, "beta")).toEqual([1]);
+    expect(client.transcript.faults).toEqual([]);
+  });
+
   test("[REC-2] a room whose first page did not arrive: it comes on the next node", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;
