@@ -181,6 +181,26 @@ describe("on another node", () => {
     expect(client.transcript.faults).toEqual([]);
   });
 
+  test.each(["was killed", "answers"])(
+    "[REC-2] a room that was left before its closing had arrived is not joined again, nor told of, when the node %s",
+    async (fate) => {
+      const cluster = await createCluster();
+      const { world, client, first, second } = cluster;
+      const operations = world.operations(second);
+      client.connection?.resumeReading(0);
+      await world.until(operations.deleteRoom({ roomId: "alpha" }));
+      await world.clock.advance(2_000);
+      await world.until(client.leave("alpha"));
+      if (fate === "was killed") world.kill(first);
+      await send(cluster, 1);
+      await comeBack(cluster, second);
+      await send(cluster, 1);
+      expect(client.transcript.closings).toEqual([]);
+      expect(client.transcript.faults).toEqual([]);
+      expect(seqsOf(client)).toEqual([1, 2]);
+    },
+  );
+
   test("[REC-2] a room whose first page did not arrive: it comes on the next node", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;

@@ -1,4 +1,5 @@
-import type { Run } from "./unconfirmed.ts";
+import type { LogId } from "./log.ts";
+import { type Run, withoutClosing } from "./unconfirmed.ts";
 
 /** What goes out with a session's next write, before the entries that are due by then. Nearly always there is nothing. */
 export class Replies {
@@ -18,5 +19,10 @@ export class Replies {
   addRun(run: Run): void {
     if (this.runs === null) this.runs = [run];
     else this.runs.push(run);
+  }
+
+  /** As `withoutClosing`. */
+  withdrawClosing(log: LogId): void {
+    this.runs = this.runs?.map((run) => withoutClosing(run, log)) ?? null;
   }
 }

@@ -153,6 +153,7 @@ export class Rooms {
       this.#exit(subscriber, true);
       this.#placement.remove(subscriber);
     }
+    session.withdrawClosing(log);
     return this.#keep(session);
   }
 

@@ -133,6 +133,12 @@ export class Session {
     this.left = withLeft(this.left, log, upTo);
   }
 
+  /** Its client has left the room: whoever comes back is not told any more that it was closed before. */
+  withdrawClosing(log: LogId): void {
+    this.#unconfirmed?.withdrawClosing(log);
+    this.#replies?.withdrawClosing(log);
+  }
+
   /** The connection that serves the session from now on. Nothing is written before `open`. */
   connect(connection: Connection): void {
     this.connection = connection;

@@ -82,6 +82,11 @@ export class Unconfirmed {
     return this.#runs.some((run) => run.subscriber.log === log && run.page === page);
   }
 
+  /** As `withoutClosing`. */
+  withdrawClosing(log: LogId): void {
+    this.#runs = this.#runs.map((run) => withoutClosing(run, log));
+  }
+
   pinged(): void {
     this.#pinged = this.#runs.length;
     this.#last = null;
@@ -106,6 +111,13 @@ export class Unconfirmed {
     const rest = this.#runs.slice(at + 1);
     return last.seq < run.to ? [{ ...run, from: last.seq }, ...rest] : rest;
   }
+}
+
+/** The run; when it is the notice that `log` was closed, as one of which nobody is told again. */
+export function withoutClosing(run: Run, log: LogId): Run {
+  if (run.subscriber.log !== log || run.notice?.joined !== false) return run;
+  const { subscriber, epoch, from, to, page } = run;
+  return { subscriber, epoch, from, to, page };
 }
 
 function isContinued(last: Run, next: Run): boolean {
