@@ -118,9 +118,10 @@ export class Handover {
   release(session: Session): void {
     const { pid, generation } = session;
     this.#giveWay(session);
-    const given = { generation, session: handOver(session), to: null };
+    // Why: of one that was never opened here the store knows as much, and nobody takes its places for all that the client has.
+    const given = session.isAsStored ? null : { generation, session: handOver(session), to: null };
     this.#sessions.drop(session);
-    if (pid === null) return;
+    if (pid === null || given === null) return;
     this.#given.delete(pid);
     this.#given.set(pid, given);
     const [oldest] = this.#given.keys();

@@ -81,6 +81,25 @@ describe("on another node", () => {
     expect(client.transcript.faults).toEqual([]);
   });
 
+  test("[REC-2] whose node was killed, and whose late attempt of before got the session: its offset still says what it has", async () => {
+    const cluster = await createCluster();
+    const { world, client, first, second } = cluster;
+    const late = client.transcript.offset?.replace(/:2$/, ":1");
+    const tab = world.addClient("anna");
+    await world.until(tab.connect(second));
+    world.kill(first);
+    if (tab.connection === null) throw new Error("the attempt has no connection");
+    const { session } = await world.until(
+      second.connect(client.user, tab.connection, { pid: client.pid, offset: late }),
+    );
+    second.disconnected(session, tab.connection, false);
+    await world.until(client.connect(await world.startNode(), "session"));
+    expect(client.recovered).toBe(1);
+    await send(cluster, 1);
+    expect(seqsOf(client)).toEqual([1, 2, 3]);
+    expect(client.transcript.faults).toEqual([]);
+  });
+
   test("[REC-2] whose last node was killed: of rooms that its offset says nothing of, it may get again what it has", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;

@@ -408,6 +408,11 @@ export class Session {
     for (const run of runs ?? []) this.#wrote(run);
   }
 
+  /** It was taken from the store, and its client has not been let in since: it may have more than the cursors say. */
+  get isAsStored(): boolean {
+    return this.#fromStore;
+  }
+
   /** The client begins with the last event of a session before. */
   remembers(last: LastEvent): void {
     this.remembered = last;
