@@ -1,56 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { SimulatedClient } from "../../../../test/support/simulated-client.ts";
-import { World, type WorldOptions } from "../../../../test/support/simulation.ts";
+import { callsOf, comeBack, createCluster, send, seqsOf } from "../../../../test/support/simulated-recovery.ts";
+import { World } from "../../../../test/support/simulation.ts";
 import { logId } from "./log.ts";
-import type { ParleyNode } from "./node.ts";
-
-interface Cluster {
-  readonly world: World;
-  /** Where the client is at first, and where it comes back. */
-  readonly first: ParleyNode;
-  readonly second: ParleyNode;
-  readonly client: SimulatedClient;
-}
-
-/** Three nodes; a client on the first has joined `alpha`, where two messages are. */
-async function createCluster(options: WorldOptions = {}): Promise<Cluster> {
-  const world = new World({ openRooms: ["alpha", "beta"], ...options });
-  const first = await world.startNode();
-  const second = await world.startNode();
-  await world.startNode();
-  const client = world.addClient("anna");
-  await world.until(client.connect(first));
-  await world.until(client.join("alpha"));
-  await world.clock.advance(2_000);
-  const cluster = { world, first, second, client };
-  await send(cluster, 2);
-  return cluster;
-}
-
-async function send({ world }: Cluster, count: number, room = "alpha"): Promise<void> {
-  for (; count > 0; count -= 1)
-    await world.until(
-      world.pick(world.nodes).rooms.send({ tenant: "default", id: "writer" }, { roomId: room, text: "x" }),
-    );
-  await world.clock.advance(2_500);
-}
-
-function seqsOf({ transcript }: SimulatedClient, room = "alpha"): number[] {
-  return transcript.deliveries.filter((delivery) => delivery.room === room).map(({ seq }) => seq);
-}
-
-function callsOf({ world }: Cluster, method: string): number {
-  return world.store.calls.get(method) ?? 0;
-}
-
-/** The client comes back by its session, which must be the one it had. */
-async function comeBack({ world, client }: Cluster, node: ParleyNode): Promise<void> {
-  const { pid, session, recovered } = client;
-  await world.until(client.connect(node, "session"));
-  expect(client.recovered).toBe(recovered + 1);
-  expect({ pid: client.pid, id: client.session?.id }).toEqual({ pid, id: session?.id });
-  await world.clock.advance(100);
-}
 
 describe("on another node", () => {
   test("[REC-2] whose last node answers: the same socket, its rooms, and exactly what it missed", async () => {
@@ -78,25 +29,6 @@ describe("on another node", () => {
     await send(cluster, 1);
     // What it remembers of this room shows that it has the page and both entries, whatever is stored.
     expect(seqsOf(client)).toEqual([1, 2, 3, 4, 5]);
-    expect(client.transcript.faults).toEqual([]);
-  });
-
-  test("[REC-2] whose node was killed, and whose late attempt of before got the session: its offset still says what it has", async () => {
-    const cluster = await createCluster();
-    const { world, client, first, second } = cluster;
-    const late = client.transcript.offset?.replace(/:2$/, ":1");
-    const tab = world.addClient("anna");
-    await world.until(tab.connect(second));
-    world.kill(first);
-    if (tab.connection === null) throw new Error("the attempt has no connection");
-    const { session } = await world.until(
-      second.connect(client.user, tab.connection, { pid: client.pid, offset: late }),
-    );
-    second.disconnected(session, tab.connection, false);
-    await world.until(client.connect(await world.startNode(), "session"));
-    expect(client.recovered).toBe(1);
-    await send(cluster, 1);
-    expect(seqsOf(client)).toEqual([1, 2, 3]);
     expect(client.transcript.faults).toEqual([]);
   });
 
@@ -181,22 +113,6 @@ describe("on another node", () => {
     await comeBack(cluster, second);
     await send(cluster, 1);
     expect(seqsOf(client)).toEqual([1, 2]);
-    expect(client.transcript.faults).toEqual([]);
-  });
-
-  test("[REC-2] who remembers the page of a room that was empty, left it and joined it again, gets the page of that", async () => {
-    const cluster = await createCluster();
-    const { world, client, first, second } = cluster;
-    await world.until(client.join("beta"));
-    await world.clock.advance(2_000);
-    await world.until(client.leave("beta"));
-    client.connection?.resumeReading(0);
-    await world.until(client.join("beta"));
-    world.kill(first);
-    await comeBack(cluster, second);
-    expect(client.transcript.pages.map(({ room }) => room)).toEqual(["alpha", "beta", "beta"]);
-    await send(cluster, 1, "beta");
-    expect(seqsOf(client, "beta")).toEqual([1]);
     expect(client.transcript.faults).toEqual([]);
   });
 

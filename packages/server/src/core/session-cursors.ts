@@ -47,8 +47,10 @@ export function takeOver(session: Session, stored: readonly SessionCursor[], han
     subscriber.gap = gap;
     subscriber.again = again;
     subscriber.confirms = log === inbox;
-    // Why: how far the client had got before is not known, but it is not beyond the head. What follows a page is new.
-    if (again && seq !== fromHistory && !paged.has(log)) subscriber.repeatsTo = Infinity;
+    // Why: how far the client had got before is not known, but it is not beyond the head. What follows a page is new, but
+    // to a client that may have had that page from the node that is gone.
+    const isNew = handed !== null && (seq === fromHistory || paged.has(log));
+    if (again && !isNew) subscriber.repeatsTo = Infinity;
   }
   session.takeOver(handed === null ? null : runsOf(session, runs));
 }
