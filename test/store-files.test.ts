@@ -110,6 +110,8 @@ describe("the folder of a store", { timeout: 120_000 }, () => {
       await expect(refused).rejects.toBeInstanceOf(StoreUnusable);
       await expect(refused).rejects.toMatchObject({ setting });
       expect([name, (await stat(path.join(data, "parley.db"))).size]).toEqual([name, before]);
+      await rm(path.join(data, "parley.db"));
+      await (await openStore(data))[Symbol.asyncDispose]();
     }
   });
 });

@@ -29,6 +29,12 @@ function addBatch(database: DatabaseSync, clientIds: ClientIds, from: number, fa
   else clientIds.commit();
 }
 
+/** A transaction whose appends have no client ids. */
+function addNone(clientIds: ClientIds): void {
+  clientIds.write();
+  clientIds.commit();
+}
+
 function missing(clientIds: ClientIds, numbers: Iterable<number>): number[] {
   return [...numbers].filter((number) => clientIds.find(keyOf(number))?.id !== `id-${number}`);
 }
@@ -48,6 +54,7 @@ describe("client ids", () => {
     const total = 150_000;
     for (let from = 0; from < total; from += batchSize) {
       addBatch(database, clientIds, from);
+      addNone(clientIds);
       expect(missing(clientIds, [0, from, from + batchSize - 1, Math.floor(from / 2)])).toEqual([]);
       expect(clientIds.find(keyOf(from + batchSize))).toBeUndefined();
     }
@@ -74,12 +81,15 @@ describe("client ids", () => {
     const clientIds = new ClientIds(database);
     const total = 140_000;
     for (let from = 0; from < total; from += batchSize) {
-      addBatch(database, clientIds, from, true);
-      expect(clientIds.find(keyOf(from))).toBeUndefined();
+      addBatch(database, clientIds, total + from, true);
+      expect(clientIds.find(keyOf(total + from))).toBeUndefined();
+      if (from % (2 * batchSize) === 0) addNone(clientIds);
       addBatch(database, clientIds, from);
     }
     expect(missing(clientIds, sample(total))).toEqual([]);
-    expect(missing(new ClientIds(database), sample(total))).toEqual([]);
+    const again = new ClientIds(database);
+    expect(missing(again, sample(total))).toEqual([]);
+    expect(again.find(keyOf(2 * total - batchSize))).toBeUndefined();
   });
 
   test("[LOG-3] old segments are deleted a part at a time, and what is younger stays", () => {
@@ -88,6 +98,9 @@ describe("client ids", () => {
     const total = 131_000;
     for (let from = 0; from < total; from += batchSize) addBatch(database, clientIds, from);
     const blocks = count(database, "client_id");
+    const youngest = 65_999;
+    expect(clientIds.prune(youngest)).toBe(false);
+    expect(missing(clientIds, [youngest])).toEqual([]);
     const before = 70_000;
     for (let call = 1; count(database, "client_segment") > 0; call++) {
       const isMore = clientIds.prune(before);
@@ -128,6 +141,21 @@ describe("client ids", () => {
     expect(count(database, "client_segment")).toBe(1);
     expect(clientIds.find(keyOf(-1))?.id).toBe("id--1");
     expect(new ClientIds(database).find(keyOf(-1))?.id).toBe("id--1");
+  });
+
+  test("[LOG-3] a segment is as young as its youngest id, also when the clock was set back and the process began anew", () => {
+    using database = openDatabase();
+    const before = new ClientIds(database);
+    const young = { ...known(0), at: 1_000_000 };
+    before.add(keyOf(0), young);
+    before.write();
+    before.commit();
+    const clientIds = new ClientIds(database);
+    for (let from = batchSize; count(database, "client_segment") === 0; from += batchSize) {
+      addBatch(database, clientIds, from);
+    }
+    while (clientIds.prune(young.at));
+    expect(clientIds.find(keyOf(0))).toEqual(young);
   });
 
   test("[LOG-3] ids of other logs and users are others", () => {

@@ -169,6 +169,23 @@ export function directoryContract(open: () => Promise<StoreHarness>): void {
       ]);
     });
 
+    test("a list beyond its bounds is a bug of the caller", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const many = Array.from({ length: 1_001 }, () => room);
+      for (const limit of [0, 501]) {
+        await expect(store.rooms("default", "", limit)).rejects.toThrow(RangeError);
+        await expect(store.members(room, "", limit)).rejects.toThrow(RangeError);
+        await expect(store.roomsOfUser("default", "anna", "", limit)).rejects.toThrow(RangeError);
+      }
+      await expect(store.readJournal(new Map(), 1_001)).rejects.toThrow(RangeError);
+      await expect(store.states(many)).rejects.toThrow(RangeError);
+      await expect(store.inboxes(many)).rejects.toThrow(RangeError);
+      await expect(store.memberships(many.map((log) => ({ log, userId: "anna" })))).rejects.toThrow(RangeError);
+      const positions = many.map((log) => ({ log, epoch: "e", seq: 1 }));
+      await expect(store.saveInboxPositions(positions)).rejects.toThrow(RangeError);
+    });
+
     test("an inbox position moves forward only, and stands in the present life of its log", async () => {
       await using harness = await open();
       const { store } = harness;

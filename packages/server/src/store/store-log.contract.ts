@@ -123,6 +123,8 @@ export function appendContract(open: () => Promise<StoreHarness>): void {
       await using harness = await open();
       const bad = [
         append("x", { id: "" }),
+        append("x", { id: "i".repeat(1_025) }),
+        append("x", { type: "a\0b" }),
         append("x", { actor: "a\0b" }),
         append("x", { data: '{"text":"\0"}' }),
         append("x", { clientId: "\ud800" }),
@@ -131,7 +133,11 @@ export function appendContract(open: () => Promise<StoreHarness>): void {
         append("x", { at: 1.5 }),
         append("x", { v: Number.POSITIVE_INFINITY }),
         append("x", { log: "/no-tenant" }),
+        append("x", { log: logId("default", "a\0b") }),
         editOf(Number.NaN, "x"),
+        editOf(1, "a\0b"),
+        erasureOf(0.5),
+        membership("a\0b", "member"),
       ];
       const results = await new Writer(harness.store).append(append("a"), ...bad, append("b"));
       expect(outcomes(results)).toEqual([1, ...bad.map(() => "bad_request"), 2]);
@@ -346,6 +352,17 @@ export function lifeContract(open: () => Promise<StoreHarness>): void {
       const page = await store.readMessages(room, { limit: 10, bytesMax });
       expect(textsOf(page?.messages ?? [])).toEqual(["a", "b"]);
       expect(outcomes(await writer.append(editOf(2, "x"), deletionOf(2)))).toEqual(["not_found", "not_found"]);
+    });
+
+    test("[LOG-2] an entry that changed something else cannot be erased: readers behind it need it", async () => {
+      await using harness = await open();
+      const writer = new Writer(harness.store);
+      const member = membership("bert", "member");
+      await writer.append(append("a"), append("b"), editOf(1, "c"), deletionOf(2), member);
+      const results = await writer.append(erasureOf(3), erasureOf(4), erasureOf(5));
+      expect(outcomes(results)).toEqual(["not_found", "not_found", "not_found"]);
+      const entries = await entriesAfter(harness.store, room, 2);
+      expect(entries.map(({ type }) => type)).toEqual(["edit", "deletion", "membership"]);
     });
   });
 }

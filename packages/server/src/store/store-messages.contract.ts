@@ -103,6 +103,14 @@ export function messageContract(open: () => Promise<StoreHarness>): void {
       ]);
     });
 
+    test("an edit that makes its message larger than an entry may be is refused", async () => {
+      await using harness = await open();
+      const writer = new Writer(harness.store);
+      await writer.append(append("", { data: JSON.stringify({ text: "a", data: "x".repeat(40_000) }) }));
+      const results = await writer.append(editOf(1, "y".repeat(30_000)), editOf(1, "b"));
+      expect(outcomes(results)).toEqual(["bad_request", 2]);
+    });
+
     test("a message can be changed by the batch that brings it", async () => {
       await using harness = await open();
       const results = await new Writer(harness.store).append(append("a"), editOf(1, "b"), append("c"), deletionOf(3));
