@@ -1,9 +1,11 @@
+import { errorCodes, RefusalError } from "@parley/protocol";
 import { expect, test } from "vitest";
 import { SimulatedConnection } from "../../../../test/support/simulated-connection.ts";
 import { World } from "../../../../test/support/simulation.ts";
 import { controlLog } from "../core/log.ts";
 import { RequestRates } from "../core/rate-limit.ts";
-import { Admission, arrivalsMax, refuseLate } from "./admission.ts";
+import { OutcomeUnknown, StoreUnavailable } from "../store/store.ts";
+import { Admission, arrivalsMax, refusalOf, refuseLate, verdictOf } from "./admission.ts";
 import { rootNamespace } from "./events.ts";
 
 /** A client that is let in when `open` is called; the promise gives how that ended. */
@@ -75,6 +77,51 @@ test("[REC-2] who cannot be asked about once more, as somebody is revoked, still
   await world.until(client.connect(node, "session"));
   expect(client.recovered).toBe(2);
   await world.stop();
+});
+
+test("[ACC-2] who turns out to be banned while being let in has no session to come back to", async () => {
+  const world = new World();
+  const node = await world.startNode();
+  const client = world.addClient("ada");
+  await world.until(client.connect(node));
+  await world.until(client.join("alpha"));
+  await world.clock.advance(2_000);
+  const { session, connection } = client;
+  if (session === null || connection === null) throw new Error("the client is not connected");
+  const ban = { tenant: "default", userId: "ada", issuedBefore: 0 };
+  await world.until(world.store.putRevocation({ ...ban, banned: true }));
+  const asked = refuseLate(node, { session, result: "session" }, connection);
+  await expect(world.until(asked)).rejects.toMatchObject({ code: "banned" });
+  expect(node.sessions.of("default", "ada")).toEqual([]);
+  await world.clock.advance(2_000);
+  const claim = { pid: session.pid ?? "", tenant: "default", userId: "ada", node: "another" };
+  expect(await world.until(world.store.claimSessions([claim]))).toEqual([undefined]);
+  await world.stop();
+});
+
+const later = new Set([
+  "too_many_connections",
+  "overloaded",
+  "access_unavailable",
+  "store_unavailable",
+  "outcome_unknown",
+  "shutting_down",
+  "internal",
+]);
+
+test.each(Object.keys(errorCodes))("[WIRE-1] %s refuses a CONNECT for good only if it is a verdict", (code) => {
+  const refusal = Object.assign(new RefusalError("bad_request", "why"), { code });
+  const { kind } = verdictOf(refusal, { namespace: "/" }, () => {});
+  expect(kind).toBe(later.has(code) ? "later" : "refused");
+});
+
+test("[IN-1] what the store throws has its code, and only what nobody expected is logged", () => {
+  const logged: string[] = [];
+  const codes = [new StoreUnavailable("away"), new OutcomeUnknown("lost"), new Error("bug"), "text"].map(
+    (error) => refusalOf(error, (event) => logged.push(event)).code,
+  );
+  expect(codes).toEqual(["store_unavailable", "outcome_unknown", "internal", "internal"]);
+  expect(logged).toEqual(["request_failed", "request_failed"]);
 });
 
 test("[ACC-2] a revocation that the node never heard of refuses also who was being let in", async () => {

@@ -54,6 +54,7 @@ test("the app's own function replaces tokens, and may admit guests", async () =>
     ok: true,
     user,
   });
+  expect(clock.waiting).toBe(0);
 });
 
 test("what the app's function refuses is refused: for good by null, else by the code it gives", async () => {

@@ -1,6 +1,8 @@
+import { randomUUID } from "node:crypto";
 import { createServer, type ServerResponse } from "node:http";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { eventually } from "../../../../test/support/eventually.ts";
 import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
 import { resolveConfig } from "../config.ts";
 import { createTokenVerifier } from "./token-verifier.ts";
@@ -102,7 +104,53 @@ test("invented key ids do not become requests to the provider, whatever they loo
   for (const kid of ["../../../etc/passwd", "http://127.0.0.1:9/keys", "__proto__", "constructor", "x".repeat(5_000)]) {
     expect(await verifier.verify(await key.sign(clock, { kid }))).toMatchObject(unavailable);
   }
+  const unknown = await key.sign(clock, { kid: "two" });
+  await clock.advance(9_999);
+  expect(await verifier.verify(unknown)).toMatchObject(unavailable);
   expect(provider.requests).toBe(1);
+  await clock.advance(1);
+  expect(await verifier.verify(unknown)).toMatchObject({ ok: false, code: "unauthorized" });
+  expect(provider.requests).toBe(2);
+});
+
+test("keys that are ten minutes old are fetched anew behind the back of who asks, and a withdrawn one ends", async () => {
+  await using provider = await startProvider();
+  const { clock, verifier } = setUp(provider.url);
+  const withdrawn = await createKey("one");
+  const next = await createKey("two");
+  provider.serve(withdrawn.jwk);
+  expect(await verifier.verify(await withdrawn.sign(clock))).toMatchObject(accepted);
+  await clock.advance(10 * 60_000 + 1);
+  provider.serve(next.jwk);
+  const sign = () => withdrawn.sign(clock, { kid: "one", jti: randomUUID() });
+  expect(await verifier.verify(await sign())).toMatchObject(accepted);
+  await eventually("the withdrawn key is gone", async () => {
+    const { ok } = await verifier.verify(await sign());
+    return ok ? undefined : true;
+  });
+  expect(provider.requests).toBe(2);
+});
+
+describe("keys of an answer", () => {
+  const many = (jwk: object): object[] => Array.from({ length: 201 }, () => jwk);
+  test.each<[string, (jwk: object, elsewhere: string) => Answer]>([
+    ["with an error's status", (jwk) => (response) => response.writeHead(500).end(JSON.stringify({ keys: [jwk] }))],
+    ["from elsewhere", (_jwk, elsewhere) => (response) => response.writeHead(302, { location: elsewhere }).end()],
+    [
+      "larger than 1 MiB",
+      (jwk) => (response) => response.end(`${JSON.stringify({ keys: [jwk] })}${" ".repeat(2 ** 20)}`),
+    ],
+    ["with more than 200 of them", (jwk) => (response) => response.end(JSON.stringify({ keys: many(jwk) }))],
+  ])("%s are not taken", async (_name, answer) => {
+    await using provider = await startProvider();
+    await using elsewhere = await startProvider();
+    const { clock, failures, verifier } = setUp(provider.url);
+    const key = await createKey("one");
+    elsewhere.serve(key.jwk);
+    provider.answer(answer(key.jwk, elsewhere.url));
+    expect(await verifier.verify(await key.sign(clock))).toMatchObject(unavailable);
+    expect(failures).toHaveLength(1);
+  });
 });
 
 test("while the provider is away known keys serve, for a day", async () => {

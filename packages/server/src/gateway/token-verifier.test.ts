@@ -213,6 +213,7 @@ describe("[IN-1] a bad token gets a coded refusal that names what to change:", (
     [{ nbf: "soon" }, "nbf is no date"],
     [{ iat: 1_700_000_030 }, "iat lies in the future"],
     [{ iat: 1e20 }, "iat is no date"],
+    [{ iat: -1 }, "iat is no date"],
     [{ sub: undefined }, "sub is no user id"],
     [{ sub: 42 }, "sub is no user id"],
     [{ sub: "" }, "userId is empty"],
@@ -231,6 +232,12 @@ describe("[IN-1] a bad token gets a coded refusal that names what to change:", (
   test.each([undefined, "", "a/b", "@x", "a\nb", 7, "x".repeat(65)])("tenant %j", async (tenant) => {
     const result = await verify(forge({ ...good, tenant }), { tenantClaim: "tenant" });
     expect(result).toMatchObject({ ok: false, message: expect.stringContaining("PARLEY_AUTH_TENANT_CLAIM") });
+  });
+
+  test("dated ahead by more than clocks may differ", async () => {
+    const tolerant = { clockToleranceSeconds: 7 };
+    expect(await verify(forge({ ...good, iat: seconds() + 7 }), tolerant)).toMatchObject({ ok: true });
+    expect(await verify(forge({ ...good, iat: seconds() + 8 }), tolerant)).toMatchObject({ ok: false });
   });
 
   test("a wrong or missing issuer or audience", async () => {
