@@ -91,6 +91,7 @@ describe("each route of the API calls its operation:", () => {
     expect(await node.call("/api/v1/rooms/r/members?limit=1")).toMatchObject({
       json: { members: [{ userId: "ann" }], next: "ann" },
     });
+    expect(await node.call("/api/v1/rooms/r/members")).toMatchObject({ json: { next: null } });
     expect(await node.call("/api/v1/users/ann/disconnect", { method: "POST" })).toMatchObject({
       json: { connections: 2 },
     });
@@ -200,6 +201,18 @@ describe("[LOG-3] Idempotency-Key", () => {
     expect(await keyOf({ headers: { "idempotency-key": "order-2" } })).not.toBe(first);
     expect(await keyOf({ headers: { "idempotency-key": "order-1" }, key: "another-key-0123456789" })).not.toBe(first);
     expect(await keyOf({})).toBeUndefined();
+  });
+
+  test.each([
+    ["POST", "/rooms/r/publish", { event: "e", data: 1 }],
+    ["POST", "/rooms/r/messages", { userId: "ann", text: "hello" }],
+    ["POST", "/users/ann/notify", { event: "e", data: 1 }],
+    ["PUT", "/rooms/r/members/ann", { role: "reader" }],
+    ["DELETE", "/rooms/r/members/ann", undefined],
+  ])("[LOG-3] reaches %s %s, too", async (method, route, body) => {
+    const headers = { "idempotency-key": "order-1" };
+    await node.call(`/api/v1${route}`, { method, headers, ...(body === undefined ? {} : { body }) });
+    expect(node.calls.at(-1)?.[1]).toHaveProperty("key", await keyOf({ headers }));
   });
 
   test.each(["", "x".repeat(65), "with space"])("of another form is refused: %j", async (bad) => {
