@@ -183,6 +183,78 @@ test("a missing notification is asked for with a new connection, once for each p
   notify(true);
   expect((await seen.count(3)).length).toBe(3);
   expect(server.auths.map(({ resume }) => resume["@user:me"])).toEqual([undefined, { epoch: "e1", seq: 1 }]);
+  notify(false);
+  notify(true);
+  expect((await seen.count(5)).length).toBe(5);
+  expect(server.auths[2]?.resume["@user:me"]).toEqual({ epoch: "e1", seq: 3 });
+});
+
+test("an event of a newer contract moves the position, and is no event of the app", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const events = new Recorder<unknown>();
+  room.on("event", events.add);
+  const texts = recordTexts(room);
+  await room.join();
+  server.append("r", "poll_opened", [{ question: "?" }]);
+  server.say("r", "two");
+  expect(await texts.count(1)).toEqual(["two"]);
+  expect(events.values).toEqual([]);
+  expect(server.count("join_room")).toBe(1);
+});
+
+test("[REC-1] a client in more rooms than one connection may resume joins the others anew", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const rooms = Array.from({ length: 1_001 }, (_, index) => client.room(`r${index}`));
+  await Promise.all(rooms.map((room) => room.join()));
+  const last = recordTexts(client.room("r1000"));
+  server.dropConnections();
+  server.say("r1000", "meanwhile", { deliver: false });
+  expect(await last.count(1)).toEqual(["meanwhile"]);
+  expect(Object.keys(server.auths[1]?.resume ?? {})).toHaveLength(1_000);
+});
+
+test("[FEED-1] missing entries whose connection was lost as they were asked for are asked for on the next one", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  const texts = recordTexts(room);
+  await room.join();
+  server.interfere = (event) => (event === "join_room" ? "swallow" : undefined);
+  server.say("r", "one", { deliver: false });
+  server.say("r", "two");
+  await server.until(() => server.count("join_room") === 2);
+  server.interfere = () => undefined;
+  server.dropConnections();
+  expect(await texts.count(2)).toEqual(["one", "two"]);
+  server.say("r", "three", { deliver: false });
+  server.say("r", "four");
+  expect(await texts.count(4)).toEqual(["one", "two", "three", "four"]);
+});
+
+test("the answer to a join that was given up says nothing of the next one", async () => {
+  await using server = await FakeServer.start();
+  using client = connectTo(server);
+  const room = client.room("r");
+  await recordStates(client).first(({ state }) => state === "connected");
+  const ends = async (first: "forbidden" | undefined) => {
+    const before = server.count("join_room");
+    const answers = [first === undefined ? undefined : { code: first }, "swallow" as const];
+    server.interfere = (event) => (event === "join_room" ? answers[server.count("join_room") - before - 1] : undefined);
+    const refused = new Recorder<unknown>();
+    const stops = [room.on("closed", refused.add), room.on("subscribed", () => refused.add("subscribed"))];
+    const joins = [room.join(), room.leave(), room.join()];
+    const settled = Promise.allSettled(joins);
+    await room.presence();
+    for (const stop of stops) stop();
+    await room.leave();
+    await settled;
+    return refused.values;
+  };
+  expect(await ends("forbidden")).toEqual([]);
+  expect(await ends(undefined)).toEqual([]);
 });
 
 test("[REC-1] a first announcement that was made while the client was away is not missed", async () => {
@@ -222,6 +294,11 @@ test("nothing of a room is delivered after its leave", async () => {
   server.say("r", "late");
   await left;
   expect(texts.values).toEqual([]);
+  const joined = new Recorder<string>();
+  room.on("joined", joined.add);
+  server.broadcast("user_joined", { roomId: "r", userId: "bert" });
+  await room.history();
+  expect(joined.values).toEqual([]);
   server.dropConnections();
   await server.until(() => server.auths.length === 2);
   expect(server.auths[1]?.resume).not.toHaveProperty("r");

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { eventually } from "../../../test/support/eventually.ts";
 import { FakeServer } from "../test/fake-server.ts";
 import { ManualTimers } from "../test/manual-timers.ts";
 import { Recorder, recordStates } from "../test/recorder.ts";
@@ -72,6 +73,9 @@ test("a user need not wait for the next try", async () => {
   server.closesTransport = false;
   connection.client.retryNow();
   await connection.states.first(({ state }) => state === "connected");
+  const { length } = connection.states.values;
+  connection.client.retryNow();
+  expect(connection.states.values).toHaveLength(length);
   expect(server.auths.length).toBe(2);
 });
 
@@ -148,6 +152,15 @@ test("[ACC-2] an expired token is replaced at the next connection, without a wai
   await connection.states.first(({ state }) => state === "connected");
   expect(server.auths.map(({ token }) => token)).toEqual(["t1", "t2"]);
   expect(connection.states.values.map(({ state }) => state)).not.toContain("waiting");
+  server.admit = ({ token }) => (token === "t3" ? undefined : { code: "token_expired", message: "old" });
+  server.dropConnections();
+  await connection.states.first(({ state }) => state === "waiting");
+  const { length } = connection.states.values;
+  connection.client.retryNow();
+  await connection.states.first(
+    (state) => connection.states.values.indexOf(state) > length && state.state === "connected",
+  );
+  expect(connection.states.values.slice(length).map(({ state }) => state)).not.toContain("waiting");
 });
 
 test("[ACC-2] fresh tokens that are refused end in a verdict", async () => {
@@ -224,6 +237,86 @@ test("[ACC-2] a connection that ends with its token comes back with a fresh one,
   server.dropConnections();
   await server.until(() => server.auths.length === 2);
   expect(server.auths.map(({ token }) => token)).toEqual(["t1", "t2"]);
+});
+
+test("an error of an earlier connection is no reason for the end of a later one", async () => {
+  await using server = await FakeServer.start();
+  using connection = connectTo(server);
+  await connection.states.first(({ state }) => state === "connected");
+  server.broadcast("error", { code: "banned", message: "for a while" });
+  server.dropConnections();
+  await connection.states.first(({ state }) => state === "waiting");
+  connection.client.retryNow();
+  await server.until(() => server.connections === 1 && server.auths.length === 2);
+  server.disconnect();
+  expect(await connection.states.first(({ state }) => state === "closed")).toMatchObject({
+    verdict: { code: "refused" },
+  });
+});
+
+test("a client whose one token is about to expire has nothing to send", async () => {
+  await using server = await FakeServer.start();
+  using connection = connectTo(server);
+  await connection.states.first(({ state }) => state === "connected");
+  server.broadcast("token_expiring", { expiresAt: "soon", inMs: 60_000 });
+  await connection.client.room("r").history();
+  await connection.client.room("r").history();
+  expect(server.count("refresh_token")).toBe(0);
+});
+
+test("[OUT-1] a client that is told to move moves once, and leaves the old connection when that owes nothing more", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = (event) => (event === "room_history" ? "swallow" : undefined);
+  using connection = connectTo(server, { requestTimeoutMs: 5_000 });
+  const room = connection.client.room("r");
+  const subscribed = new Recorder<true>();
+  room.on("subscribed", () => subscribed.add(true));
+  await room.join();
+  const owed = Promise.allSettled([room.history()]);
+  await server.until(() => server.count("room_history") === 1);
+  server.broadcast("server_draining", { withinMs: 100 });
+  server.broadcast("server_draining", { withinMs: 100 });
+  await subscribed.count(2);
+  expect(server.connections).toBe(2);
+  connection.timers.advance(5_000);
+  expect(await owed).toMatchObject([{ reason: { code: "timed_out" } }]);
+  await server.until(() => server.connections === 1);
+  expect(server.auths).toHaveLength(2);
+  expect(connection.timers.waiting).toBe(0);
+  expect(connection.states.values.map(({ state }) => state)).toEqual(["connecting", "connected"]);
+});
+
+// Why 19 and 21 s: a move that nobody answers is given up after 20 s, others at once.
+test.each<[string, number, (server: FakeServer, fails: boolean) => void]>([
+  [
+    "is refused",
+    19_000,
+    (server, fails) => (server.admit = () => (fails ? { code: "overloaded", message: "full" } : undefined)),
+  ],
+  ["loses its transport", 19_000, (server, fails) => (server.closesTransport = fails)],
+  ["gets no answer", 21_000, (server, fails) => (server.holdsConnect = fails)],
+])("[OUT-1] a move that %s is tried again, and the present connection serves on", async (...variant) => {
+  const [, withinMs, interfere] = variant;
+  let leftMs = withinMs;
+  await using server = await FakeServer.start();
+  using connection = connectTo(server);
+  const room = connection.client.room("r");
+  const subscribed = new Recorder<true>();
+  room.on("subscribed", () => subscribed.add(true));
+  await room.join();
+  interfere(server, true);
+  server.broadcast("server_draining", { withinMs: 100 });
+  await server.until(() => server.auths.length === 2);
+  await room.history();
+  interfere(server, false);
+  await eventually("another try", () => {
+    if (leftMs > 0) connection.timers.advance(50);
+    leftMs -= 50;
+    return server.auths.length > 2 ? true : undefined;
+  });
+  await subscribed.count(2);
+  await server.until(() => server.connections === 1);
+  expect(connection.states.values.map(({ state }) => state)).toEqual(["connecting", "connected"]);
 });
 
 test("a refused event is no reason for a disconnect that follows", async () => {

@@ -137,7 +137,7 @@ export class Subscription {
   /** True when the entry is to be delivered: it follows what was. Otherwise it is a repeat, or begins a repair. */
   accept(entry: Position): boolean {
     // Why: before the first page and after a leave, what still arrives belongs to an earlier join.
-    if (!this.wanted || this.#position === undefined) return false;
+    if (this.#position === undefined) return false;
     switch (following(this.#position, entry)) {
       case "next":
         this.#position = entry;
@@ -153,14 +153,12 @@ export class Subscription {
 
   /** The server cannot continue: a new page follows, and entries after `head`. */
   gap({ reason, epoch, head }: ServerEvents["room_gap"][0]): void {
-    if (!this.wanted) return;
     this.#position = { epoch, seq: head };
     this.#resetReason = reason;
   }
 
   /** The latest page; `at`: as of which position, where the server says so. */
   history(messages: readonly Message[], at: Position | undefined): void {
-    if (!this.wanted) return;
     if (at !== undefined) this.#position = at;
     const reason = this.#resetReason;
     this.#resetReason = "joined";
