@@ -64,7 +64,7 @@ describe("connect", () => {
     },
   );
 
-  test("[WIRE-1] a refusal is a CONNECT_ERROR with message and data, and the connection stays", async () => {
+  test("[WIRE-1] a refusal is a CONNECT_ERROR with message and data; the connection stays, and may ask again", async () => {
     await using server = await startEchoServer();
     server.admin.verdict = {
       kind: "refused",
@@ -78,6 +78,9 @@ describe("connect", () => {
     );
     socket.send('42["message"]');
     expect(await socket.text()).toBe('42["message-back"]');
+    server.admin.verdict = null;
+    socket.send("40/admin,");
+    expect(await socket.text()).toMatch(/^40\/admin,\{"sid"/);
   });
 
   test("[WIRE-1] what may pass closes the transport, and nothing is refused", async () => {

@@ -118,6 +118,10 @@ describe("upgrade", () => {
     await polling.post('42["message",1]');
     expect(await polling.packets()).toEqual(['42["message-back",1]']);
     await expect.poll(async () => (await openProbe(server, polling)).status).toContain(" 101 ");
+    // A GET waits again, instead of being let go at once for a switch that does not come.
+    const waiting = polling.get();
+    await polling.post('42["message",2]');
+    expect((await waiting).body).toBe('42["message-back",2]');
   });
 
   test("[IN-1] a probe is answered once: who asks on and on without reading is not owed an answer to each", async () => {

@@ -193,6 +193,22 @@ describe("window", () => {
     expect(events.happened.filter((what) => what.startsWith("closed"))).toEqual([]);
   });
 
+  test("[IN-1] packets that carry nothing cut a connection when they are too many between two heartbeats, and only then", async () => {
+    const { clock, connection, events, pong } = setUp();
+    const { idlePacketsMax, pingIntervalMs } = defaultGatewaySettings;
+    const sendIdle = (packets: number) => {
+      for (let sent = 0; sent < packets; sent += 1) connection.onText(packetType.noop, "");
+    };
+    for (let round = 0; round < 3; round += 1) {
+      sendIdle(idlePacketsMax);
+      await clock.advance(pingIntervalMs);
+      pong();
+    }
+    expect(connection.closed).toBe(false);
+    sendIdle(idlePacketsMax + 1);
+    expect(events.happened.at(-1)).toBe("closed:too_many_requests");
+  });
+
   test("[FEED-4] whoever keeps within the window, nothing is ever lost from its accounts", () => {
     const step = oneof(
       record({ do: constant("write" as const), bytes: integer({ min: 130, max: 400 }) }),

@@ -58,6 +58,23 @@ test("[FEED-4] what the kernel does not take waits, is counted, and goes out in 
   expect(owner.unsentBytes + near.writableLength).toBe(0);
 });
 
+test("[FEED-4] what waits for one connection is its own, whatever others write meanwhile", async () => {
+  await using one = await openPair();
+  await using other = await openPair();
+  const pairs = [one, other].map(({ near, far, owner }, index) => {
+    let bytes = 0;
+    for (; owner.unsentBytes === 0; bytes += 100_000) writeFrames(owner, near, [Buffer.alloc(100_000, index)]);
+    return { far, owner, expected: Buffer.alloc(bytes, index) };
+  });
+  for (const { far, owner, expected } of pairs) {
+    const got: Buffer[] = [];
+    far.on("data", (chunk: Buffer) => got.push(chunk)).resume();
+    await eventually("all of it", () => (Buffer.concat(got).length >= expected.length ? true : undefined));
+    expect(Buffer.concat(got).equals(expected)).toBe(true);
+    await eventually("nothing to wait", () => (owner.unsentBytes === 0 ? true : undefined));
+  }
+});
+
 test("a connection that ends while something waits tells of it, and takes no more", async () => {
   await using pair = await openPair();
   const { near, far, owner } = pair;
