@@ -187,3 +187,74 @@ test("nothing is sent after the end", async () => {
     error: { code: "closed" },
   });
 });
+
+test("a message that is sent while another of its room is under way waits for it", async () => {
+  await using server = await FakeServer.start();
+  server.interfere = () => "mute";
+  using sender = connectTo(server);
+  const handle = sender.client.room(room);
+  void handle.send("one");
+  await server.until(() => server.count("send_message") === 1);
+  void handle.send("two");
+  const asked = Promise.allSettled([handle.presence()]);
+  await server.until(() => server.count("presence") === 1);
+  expect(server.count("send_message")).toBe(1);
+  sender.client.close();
+  await asked;
+});
+
+test("each message has its own waits, and the end leaves none", async () => {
+  await using server = await FakeServer.start();
+  const refused = new Set([1, 2, 4, 5]);
+  server.interfere = (event) =>
+    event === "send_message" && refused.has(server.count(event)) ? { code: "store_unavailable" } : undefined;
+  using sender = connectTo(server);
+  const handle = sender.client.room(room);
+  const { outcome } = handle.send("one");
+  void handle.send("two");
+  const waits = [
+    [1, 750],
+    [2, 1_500],
+    [4, 750],
+  ] as const;
+  for (const [tries, waitMs] of waits) {
+    await server.until(() => server.count("send_message") === tries);
+    await handle.presence();
+    sender.timers.advance(waitMs);
+  }
+  expect(await outcome).toMatchObject({ status: "sent" });
+  await server.until(() => server.count("send_message") === 5);
+  await handle.presence();
+  expect(sender.timers.waiting).toBe(1);
+  sender.client.close();
+  expect(sender.timers.waiting).toBe(0);
+  const [failed] = handle.outgoing();
+  expect(failed?.status).toBe("failed");
+  expect(handle.retry(failed?.clientId ?? "")).toBeUndefined();
+});
+
+test("[LOG-3] what a slow storage gives back goes out first, in its order, and nothing twice", async () => {
+  await using server = await FakeServer.start();
+  const loading = Promise.withResolvers<void>();
+  const kept = (clientId: string, text: string) => ({
+    clientId,
+    roomId: room,
+    text,
+    createdAt: "2030-01-01T00:00:00Z",
+  });
+  const storage = memoryStorage([kept("0002", "two"), kept("0001", "one")]);
+  const load = async () => {
+    await loading.promise;
+    return [...storage.messages.values()];
+  };
+  using sender = connectTo(server, { storage: { ...storage, load } });
+  await sender.states.first(({ state }) => state === "connected");
+  const { outcome } = sender.client.room(room).send("three");
+  await sender.client.room(room).presence();
+  expect(server.count("send_message")).toBe(0);
+  loading.resolve();
+  expect(await outcome).toMatchObject({ status: "sent", seq: 3 });
+  expect(server.texts(room)).toEqual(["one", "two", "three"]);
+  expect(server.count("send_message")).toBe(3);
+  expect(storage.messages.size).toBe(0);
+});

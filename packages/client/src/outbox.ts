@@ -183,13 +183,12 @@ export class Outbox {
     this.#shift(lane);
     this.#forget(item);
     this.#store(this.#storage?.remove(item.message.clientId));
-    if (item.state.status === "sending") this.#settle(item, outcome);
+    this.#settle(item, outcome);
     this.pump(item.message.roomId);
   }
 
   #refused(lane: Lane, item: Item, error: ParleyError): void {
     const { roomId } = item.message;
-    if (this.#closed !== undefined) return;
     if (error.code === "disconnected") {
       // Not a try: the next connection sends it again.
       lane.busy = false;
@@ -238,7 +237,6 @@ export class Outbox {
   }
 
   #forget(item: Item): void {
-    if (this.#items.get(item.message.clientId) !== item) return;
     this.#items.delete(item.message.clientId);
     this.#bytes -= item.bytes;
   }
