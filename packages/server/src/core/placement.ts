@@ -263,6 +263,8 @@ export class Placement {
     if (old !== undefined) this.remove(old);
     const subscriber = session.add(feed.log, feed.epoch, cursor);
     subscriber.present = old?.present ?? false;
+    // Why: its client may still lack what it was told.
+    subscriber.gap = old?.gap ?? null;
     const named = leftUpTo(session.left, feed.log, feed.epoch);
     const before = old === undefined ? (named ?? 0) : Math.max(old.cursor, old.repeatsTo);
     subscriber.again = old === undefined ? named !== null : old.again || old.cursor !== fromHistory;

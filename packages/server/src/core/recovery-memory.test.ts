@@ -56,6 +56,28 @@ describe("a client whose node is gone, and what it remembers", () => {
     expect(client.transcript.faults).toEqual([]);
   });
 
+  test("[REC-2] who was told twice that announcements are skipped, and got neither, is told by the next node, too", async () => {
+    const cluster = await createCluster({ limits: { catchUpMax: 2 } });
+    const { world, client, first, second } = cluster;
+    await world.until(world.operations(first).announce({ message: "news" }));
+    await world.clock.advance(2_000);
+    client.drop(false);
+    for (let count = 0; count < 4; count += 1)
+      await world.until(world.operations(second).announce({ message: "news" }));
+    client.bytesPerMs = 0;
+    await comeBack(cluster, first);
+    await comeBack(cluster, first);
+    await world.clock.advance(2_000);
+    world.kill(first);
+    client.bytesPerMs = 1_000;
+    await comeBack(cluster, second);
+    await world.until(world.operations(second).announce({ message: "news" }));
+    await world.clock.advance(2_000);
+    expect(client.transcript.gaps).toEqual([{ room: "@announcements", reason: "too_far" }]);
+    expect(client.transcript.seen.get("@announcements")).toMatchObject({ seq: 6 });
+    expect(client.transcript.faults).toEqual([]);
+  });
+
   test("[REC-2] a session of before a restore or failover, whose node is dead, is not recovered: rooms may be lacking", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;

@@ -12,7 +12,7 @@ import { fromHistory, type Run } from "./unconfirmed.ts";
 /** Where the session's client stands for certain: nothing before has to be sent again. */
 export function safeCursors(session: Session): readonly SessionCursor[] {
   const runs = session.unarrived();
-  const lowest = lowestPlaces(runs);
+  const lowest = lowestPlaces(session, runs);
   const safe = (subscriber: Subscriber): SessionCursor => {
     const seq = lowest.get(subscriber) ?? subscriber.cursor;
     return { ...cursorAt(subscriber, seq, seq), page: seq === fromHistory ? pageEndOf(subscriber, runs) : null };
@@ -24,7 +24,7 @@ export function safeCursors(session: Session): readonly SessionCursor[] {
 /** The whole state, for the node that goes on with the session. */
 export function handOver(session: Session): HandedSession {
   const runs = session.unarrived();
-  const lowest = lowestPlaces(runs);
+  const lowest = lowestPlaces(session, runs);
   const current = new Set(session.subscribers);
   return {
     cursors: session.subscribers.map((subscriber) => ({
@@ -56,13 +56,16 @@ export function takeOver(session: Session, stored: readonly SessionCursor[], han
 }
 
 /** What the client may lack begins there. */
-function lowestPlaces(runs: readonly Run[]): Map<Subscriber, Seq> {
+function lowestPlaces(session: Session, runs: readonly Run[]): Map<Subscriber, Seq> {
   const lowest = new Map<Subscriber, Seq>();
   for (const { subscriber, epoch, from, notice } of runs) {
-    if (epoch !== subscriber.epoch) continue;
+    const isGap = notice?.joined === true;
+    // Why: who has come back since it was told of a gap goes on by another cursor.
+    const lacking = isGap ? session.find(subscriber.log) : subscriber;
+    if (lacking?.epoch !== epoch) continue;
     // Why: what a client was told of a gap is told again only to one who waits for a page.
-    const place = notice?.joined === true ? fromHistory : from;
-    lowest.set(subscriber, Math.min(place, lowest.get(subscriber) ?? subscriber.cursor));
+    const place = isGap ? fromHistory : from;
+    lowest.set(lacking, Math.min(place, lowest.get(lacking) ?? lacking.cursor));
   }
   return lowest;
 }

@@ -24,7 +24,10 @@ export class Subscriber {
   repeatsTo: Seq = 0;
   /** The client had entries of this log before it joined: an offset that it remembers may be one of theirs. */
   again = false;
-  /** What its client is told before the page that it begins with; null when the client asked for the page. */
+  /**
+   * What its client is told before the page that it begins with, or in the place of announcements that it cannot get; null
+   * when the client asked for the page.
+   */
   gap: RoomGapReason | null = null;
   /** It waits for its first page once more: this is where that one ended, after which its client may have entries. */
   pageEnd: Seq | null = null;
