@@ -40,6 +40,23 @@ describe("a client whose node is gone, and what it remembers", () => {
     expect(client.transcript.faults).toEqual([]);
   });
 
+  test("[REC-2] whose node was killed after its first notification: that is no answer to what came before it was repeated", async () => {
+    const cluster = await createCluster();
+    const { world, client, first, second } = cluster;
+    await world.until(world.operations(second).notifyUser({ userId: "anna", event: "notice", data: { number: 1 } }));
+    await world.clock.advance(100);
+    expect(client.transcript.offset).toMatch(/^@user:anna:.*:1$/);
+    world.kill(first);
+    await send(cluster, 1);
+    client.transcript.mayRepeat = true;
+    client.bytesPerMs = 0;
+    await comeBack(cluster, second);
+    client.bytesPerMs = 1_000;
+    await comeBack(cluster, second);
+    expect(seqsOf(client)).toEqual([1, 2, 3]);
+    expect(client.transcript.faults).toEqual([]);
+  });
+
   test("[REC-2] who remembers the page of a room that was empty, left it and joined it again, gets the page of that", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;

@@ -78,7 +78,10 @@ export class Session {
   arrivedSinceKept = 0;
   /** Rises whenever a right of its user may have changed: an answer of before may not hold any more. */
   doubts = 0;
-  /** What the client remembered when it began: until something of this session has arrived, that is no answer to it. */
+  /**
+   * What the client remembered when it began, or when it was taken from the store: until something has arrived since, that
+   * is no answer to it.
+   */
   remembered: LastEvent | null = null;
 
   readonly #events: SessionEvents;
@@ -463,7 +466,11 @@ export class Session {
     if (last !== null) this.#noteArrived(last.log, last.page);
     // Why: it remembers this one event.
     this.left = claimed === null ? null : withLeft(null, claimed.log, claimed);
-    if (this.#fromStore && last !== null) advanceTo(this, last);
+    if (this.#fromStore) {
+      if (last !== null) advanceTo(this, last);
+      // Why: that very event may be sent again, when what is stored is of before its log began.
+      this.remembered = claimed;
+    }
     if (this.#unconfirmed === null) return;
     const lacking = this.#unconfirmed.lackingAfter(last);
     this.#unconfirmed = null;
