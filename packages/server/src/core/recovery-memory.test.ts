@@ -57,6 +57,40 @@ describe("a client whose node is gone, and what it remembers", () => {
     expect(client.transcript.faults).toEqual([]);
   });
 
+  test.each(["its page", "an entry"])(
+    "[REC-2] a room that was closed before %s had arrived, and is open again: whoever goes on with it leaves nothing out",
+    async (what) => {
+      const cluster = await createCluster();
+      const { world, client, first, second } = cluster;
+      const operations = world.operations(first);
+      const setRole = (role: "member" | null) =>
+        world.until(operations.setMembership({ roomId: "club", userId: "anna", role }));
+      await world.until(operations.putRoom({ roomId: "club", access: "members" }));
+      await setRole("member");
+      await send(cluster, 1, "club");
+      if (what === "its page") client.connection?.resumeReading(0);
+      await world.until(client.join("club"));
+      await world.clock.advance(100);
+      client.connection?.resumeReading(0);
+      await send(cluster, 1, "club");
+      await setRole(null);
+      await world.clock.advance(2_000);
+      client.bytesPerMs = 0;
+      await comeBack(cluster, second);
+      await world.clock.advance(2_000);
+      world.kill(second);
+      await setRole("member");
+      client.bytesPerMs = 1_000;
+      await comeBack(cluster, first);
+      await world.clock.advance(2_000);
+      await send(cluster, 1, "club");
+      expect(client.transcript.closings).toEqual([]);
+      expect(client.transcript.faults).toEqual([]);
+      expect(client.transcript.pages.at(-1)).toMatchObject({ room: "club", seq: 2 });
+      expect(seqsOf(client, "club")).toEqual([3, 4, 5, 6]);
+    },
+  );
+
   test("[REC-2] who remembers the page of a room that was empty, left it and joined it again, gets the page of that", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;

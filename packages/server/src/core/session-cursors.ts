@@ -1,5 +1,5 @@
 import type { HandedRun, HandedSession } from "../bus/bus.ts";
-import { inboxOf, type LogId, type SessionCursor, type Seq } from "./log.ts";
+import { type Epoch, inboxOf, type LogId, type SessionCursor, type Seq } from "./log.ts";
 import type { Session } from "./session.ts";
 import { Subscriber } from "./subscriber.ts";
 import { fromHistory, type Run } from "./unconfirmed.ts";
@@ -73,7 +73,9 @@ function lowestPlaces(session: Session, runs: readonly Run[]): Map<Subscriber, S
 /** Where the first page ended that the client was sent; null when it was sent none, or was told that it starts over. */
 function pageEndOf(subscriber: Subscriber, runs: readonly Run[]): Seq | null {
   if (subscriber.gap !== null) return null;
-  const sent = runs.find((run) => run.subscriber === subscriber && run.from === fromHistory);
+  const sent = runs.find(
+    ({ subscriber: of, from, notice }) => of === subscriber && from === fromHistory && notice === undefined,
+  );
   return sent?.to ?? subscriber.pageEnd;
 }
 
@@ -98,9 +100,18 @@ function handedRun({ subscriber, epoch, from, to, page, notice }: Run, current: 
   return { log: subscriber.log, epoch, from, to, page, current, notice: told };
 }
 
+/** Runs of a room that the session is not in any more are of one subscriber: it stands where the first of them began. */
 function runsOf(session: Session, handed: readonly HandedRun[]): readonly Run[] {
+  const left = new Map<LogId, Subscriber>();
+  const leftAt = (log: LogId, epoch: Epoch, to: Seq): Subscriber => {
+    const known = left.get(log);
+    if (known?.epoch === epoch) return known;
+    const subscriber = new Subscriber(session, log, epoch, to);
+    left.set(log, subscriber);
+    return subscriber;
+  };
   return handed.map(({ log, epoch, from, to, page, current, notice }) => {
-    const subscriber = (current ? session.find(log) : undefined) ?? new Subscriber(session, log, epoch, to);
+    const subscriber = (current ? session.find(log) : undefined) ?? leftAt(log, epoch, to);
     const run = { subscriber, epoch, from, to, page };
     if (notice === null) return run;
     return { ...run, notice: { frame: Buffer.from(notice.frame, "base64"), joined: notice.joined } };
