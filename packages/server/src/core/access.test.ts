@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { World } from "../../../../test/support/simulation.ts";
 import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
 import type { User } from "../gateway/connection.ts";
 import { Access, type AccessLimits, type AccessQuestion, type Rights } from "./access.ts";
@@ -176,4 +177,36 @@ describe("questions", () => {
     ]);
     expect(clock.waiting).toBe(0);
   });
+});
+
+describe("in a cluster", () => {
+  test.each(["by its positions", "where it left"])(
+    "[ACC-1] who comes %s as the right is lost elsewhere gets nothing from that entry on",
+    async (how) => {
+      for (let seed = 1; seed <= 100; seed += 1) {
+        const world = new World({ seed });
+        const first = await world.startNode();
+        const second = await world.startNode();
+        const operations = world.operations(first);
+        await world.until(operations.putRoom({ roomId: "club", access: "members" }));
+        await world.until(operations.setMembership({ roomId: "club", userId: "anna", role: "member" }));
+        const client = world.addClient("anna");
+        await world.until(client.connect(first));
+        await world.until(client.join("club"));
+        await world.clock.advance(2_000);
+        if (how === "where it left") {
+          await world.until(client.leave("club"));
+          await world.until(client.connect(second));
+        }
+        const removal = operations.setMembership({ roomId: "club", userId: "anna", role: null });
+        await world.clock.advance(Math.floor(world.random() * 10));
+        world.background(how === "where it left" ? client.join("club", how) : client.connect(second, "positions"));
+        await world.until(removal);
+        await world.clock.advance(5_000);
+        const got = client.transcript.deliveries.filter(({ room }) => room === "club").map(({ seq }) => seq);
+        expect(got, `seed ${seed}`).toEqual([]);
+        await world.stop();
+      }
+    },
+  );
 });

@@ -97,7 +97,9 @@ export class Placement {
     const { after, history = historyDefault, isOff } = request;
     if (after === undefined && history > 0)
       return this.#beginWithPage({ session, log, limit: history, gap: null, owedTo: null, isOff });
+    const known = this.#feeds.get(log);
     const feed = await this.#feeds.open(log);
+    if (!this.#isHeard(feed, known)) requireRight(await this.#access.rightsNow(session.user, log), roomOf(log), "read");
     const reason = after === undefined ? null : await this.gapReason(feed, after);
     if (after !== undefined && reason !== null) {
       const gap = gapOf(reason, after.epoch);
@@ -139,11 +141,11 @@ export class Placement {
     const attempt = async (): Promise<void> => {
       if (!waits()) return;
       const { doubts } = session;
-      if (!(await this.mayRead(session.user, log))) {
+      const feed = await this.readableFeed(session.user, log);
+      if (feed === null) {
         if (waits()) this.#close(subscriber, "forbidden");
         return;
       }
-      const feed = await this.#feeds.open(log);
       const { cursor } = subscriber;
       const reason = await this.gapBefore(subscriber, feed);
       if (!waits()) return;
@@ -154,8 +156,20 @@ export class Placement {
     attempt().catch(() => this.#clock.after(retryMs, () => this.goOn(subscriber)));
   }
 
-  /** Asks anew. */
-  async mayRead(user: User, log: LogId): Promise<boolean> {
+  /** The feed of a room; null when the user has no right to what lies before its head. Asks anew. */
+  async readableFeed(user: User, log: LogId): Promise<Feed | null> {
+    const known = this.#feeds.get(log);
+    if (!(await this.#mayRead(user, log))) return null;
+    const feed = await this.#feeds.open(log);
+    return this.#isHeard(feed, known) || (await this.#mayRead(user, log)) ? feed : null;
+  }
+
+  /** Whether every loss of a right since `known` was the feed was heard of: one that began since tells of none before. */
+  #isHeard(feed: Feed, known: Feed | undefined): boolean {
+    return this.#alone || feed === known;
+  }
+
+  async #mayRead(user: User, log: LogId): Promise<boolean> {
     return (await this.#access.rightsNow(user, log)).read;
   }
 

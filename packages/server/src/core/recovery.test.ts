@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { callsOf, comeBack, createCluster, send, seqsOf } from "../../../../test/support/simulated-recovery.ts";
 import { World } from "../../../../test/support/simulation.ts";
-import { logId } from "./log.ts";
 
 describe("on another node", () => {
   test("[REC-2] whose last node answers: the same socket, its rooms, and exactly what it missed", async () => {
@@ -269,7 +268,9 @@ describe("what is stored", () => {
   test("[REC-2] a join is not acknowledged before it is stored; while the store is away it is refused for now", async () => {
     const cluster = await createCluster();
     const { world, client, first } = cluster;
-    await world.until(world.store.open(logId("default", "beta")));
+    const other = world.addClient("otto");
+    await world.until(other.connect(first));
+    await world.until(other.join("beta"));
     const outcome = client.join("beta", "page", 0).then(
       () => "joined",
       (error: unknown) => error,

@@ -167,11 +167,11 @@ export class Rooms {
     // Why the same connection: who has come back once more meanwhile was rewound, and is resumed from there.
     const isOver = (): boolean =>
       connection === null || session.connection !== connection || !session.subscribers.includes(subscriber);
-    if (isRoom(log) && !(await this.#placement.mayRead(session.user, log))) {
+    const feed = isRoom(log) ? await this.#placement.readableFeed(session.user, log) : await this.#feeds.open(log);
+    if (feed === null) {
       if (session.subscribers.includes(subscriber)) this.close(subscriber, "forbidden");
       return;
     }
-    const feed = await this.#feeds.open(log);
     if (isOver()) return;
     const { cursor } = subscriber;
     const reason = await this.#placement.gapBefore(subscriber, feed);
