@@ -233,6 +233,14 @@ const actions = {
     world.store.setDown(true);
     world.clock.after(Math.floor(world.random() * 1_000), () => world.store.setDown(false));
   },
+  /** One node does not reach the store; the others do. */
+  cutStore: ({ world }) => {
+    const node = world.pick(world.nodes);
+    world.cutStore(node, true);
+    world.clock.after(Math.floor(world.random() * 2_000), () => {
+      if (world.nodes.includes(node)) world.cutStore(node, false);
+    });
+  },
   kill: async ({ world }) => {
     world.kill(world.pick(world.nodes));
     await world.startNode();

@@ -190,6 +190,31 @@ describe("simulated cluster", () => {
     expect(total(outcomes, ({ repeats }) => repeats)).toBeGreaterThan(0);
   });
 
+  test("[REC-2] nodes are cut off from the store, or killed, among first notifications: stock clients miss nothing", {
+    timeout: 120_000,
+  }, async () => {
+    const outcomes = await simulateAll(120, {
+      users: sixUsers,
+      steps: 300,
+      mayRepeat: true,
+      turmoil: {
+        ...roaming,
+        weights: {
+          ...ordinaryWeights,
+          send: 30,
+          kill: 1,
+          connectAgain: 6,
+          cutStore: 2,
+          notify: 4,
+          announce: 4,
+          stall: 4,
+        },
+      },
+    });
+    expect(outcomes.flatMap(({ gaps }) => gaps)).toEqual([]);
+    expect(total(outcomes, ({ recovered }) => recovered)).toBeGreaterThan(500);
+  });
+
   test("[REC-2] the store loses commits as nodes are killed: who recovers is in the rooms that it has joined, and in no other", {
     timeout: 120_000,
   }, async () => {
