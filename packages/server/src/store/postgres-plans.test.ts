@@ -4,7 +4,8 @@ import { z } from "zod";
 import { eventually } from "../../../../test/support/eventually.ts";
 import { PostgresServer } from "../../../../test/support/postgres.ts";
 import { systemClock } from "../core/clock.ts";
-import { append, bytesMax, editOf, room, seqsOf, Writer } from "./contract-steps.contract.ts";
+import { logId } from "../core/log.ts";
+import { append, bytesMax, editOf, outcomes, room, seqsOf, Writer } from "./contract-steps.contract.ts";
 import { readAddress } from "./postgres-address.ts";
 import { pageStatements } from "./postgres-pages.ts";
 import { beginSession } from "./postgres-session.ts";
@@ -125,7 +126,7 @@ describe(`a log of ${total} entries`, { timeout: 60_000 }, () => {
   });
 });
 
-describe("appends to a log that grows", { timeout: 60_000 }, () => {
+describe("appends to a store that grows", { timeout: 60_000 }, () => {
   test("[LOG-3] read no more rows for it, also when their plans were made while it was empty", async () => {
     const appended = await openPostgresStore({ url: server.url("growing"), clock: systemClock });
     const writer = new Writer(appended);
@@ -137,15 +138,7 @@ describe("appends to a log that grows", { timeout: 60_000 }, () => {
       await writer.append(editOf(51 * round + 2, "y", { clientId: `edit ${round}` }));
     }
     await appended[Symbol.asyncDispose]();
-    // Statistics are written as a session ends.
-    const rows = await eventually("the statistics", async () => {
-      const lines = await server.sql(
-        `SELECT relname, n_tup_ins, coalesce(idx_tup_fetch, 0), seq_tup_read FROM pg_stat_user_tables
-         WHERE schemaname = 'growing' AND relname IN ('client_key', 'message', 'log') ORDER BY 1`,
-      );
-      return lines[0]?.startsWith(`client_key|${rounds * 51}|`) === true ? lines : undefined;
-    });
-    const [clientKeys, logs, messages] = rows.map((line) => line.split("|").slice(1).map(Number));
+    const [clientKeys, logs, messages] = await statisticsOf("growing", rounds * 51);
     expect(clientKeys?.slice(1)).toEqual([0, 0]);
     expect(messages?.[1]).toBeLessThan(10 * rounds);
     expect(messages?.[2]).toBe(0);
@@ -153,4 +146,30 @@ describe("appends to a log that grows", { timeout: 60_000 }, () => {
     expect(logs?.[1]).toBeLessThan(70 * rounds);
     expect(logs?.[2]).toBe(0);
   });
+
+  test("[LOG-3] find an actor's client id in one room without those in others", async () => {
+    const appended = await openPostgresStore({ url: server.url("alike"), clock: systemClock });
+    const writer = new Writer(appended);
+    const rooms = Array.from({ length: 50 }, (_, index) => logId("default", `room-${index}`));
+    const first = await writer.append(...rooms.map((log) => append("x", { log, clientId: "same" })));
+    expect(new Set(outcomes(first))).toEqual(new Set([1]));
+    const again = await writer.append(...rooms.map((log) => append("x", { log, clientId: "same" })));
+    expect(again.every((result) => result.ok && result.repeat)).toBe(true);
+    await appended[Symbol.asyncDispose]();
+    const [clientKeys] = await statisticsOf("alike", rooms.length);
+    expect(clientKeys?.slice(1)).toEqual([rooms.length, 0]);
+  });
 });
+
+/** Of client ids, logs and messages: rows inserted, found by an index, and found without; once `clientIds` were inserted. */
+async function statisticsOf(name: string, clientIds: number): Promise<number[][]> {
+  // Statistics are written as a session ends.
+  const lines = await eventually("the statistics", async () => {
+    const found = await server.sql(
+      `SELECT relname, n_tup_ins, coalesce(idx_tup_fetch, 0), seq_tup_read FROM pg_stat_user_tables
+       WHERE schemaname = '${name}' AND relname IN ('client_key', 'message', 'log') ORDER BY 1`,
+    );
+    return found[0]?.startsWith(`client_key|${clientIds}|`) === true ? found : undefined;
+  });
+  return lines.map((line) => line.split("|").slice(1).map(Number));
+}

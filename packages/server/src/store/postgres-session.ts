@@ -46,7 +46,7 @@ export async function beginSession(client: ClientBase, schema: string, witness: 
        set_config('synchronous_commit',
          CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),
        set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
-       set_config('enable_mergejoin', 'off', false), set_config('jit', 'off', false),
+       set_config('enable_mergejoin', 'off', false), set_config('enable_bitmapscan', 'off', false), set_config('jit', 'off', false),
        (SELECT set_config(name, '1MB', false) FROM pg_settings
         WHERE name = 'backend_flush_after' AND setting = '0' AND context = 'user')`,
     [schema, String(statementTimeoutMs)],

@@ -114,8 +114,8 @@ const statements = {
         DELETE FROM journal WHERE (node, n) IN (SELECT node, n FROM journal WHERE at < $1 ORDER BY at LIMIT $4)
         RETURNING 1
       ), client_keys AS (
-        DELETE FROM client_key WHERE (log, life, digest) IN (
-          SELECT log, life, digest FROM client_key WHERE at < $2 ORDER BY at LIMIT $4)
+        DELETE FROM client_key WHERE ctid = ANY (ARRAY(
+          SELECT ctid FROM client_key WHERE at < $2 ORDER BY at LIMIT $4))
         RETURNING 1
       ), sessions AS (
         DELETE FROM session WHERE pid IN (SELECT pid FROM session WHERE ends_at <= now_ms() ORDER BY ends_at LIMIT $4)
