@@ -1,4 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
+import { TooManyUnacknowledged } from "../../packages/server/src/load/client.ts";
 import { type LoadPlan, openLoop } from "../../packages/server/src/load/loops.ts";
 import { loadOf, sampleLoad } from "../machine/load.ts";
 import { limits, type Refusal } from "../../packages/server/src/load/rules.ts";
@@ -29,11 +30,18 @@ function members(scale: Scale): number {
   return scale === "full" ? 1_000 : 50;
 }
 
-interface Step {
+/** Delivered whole, in order and in time. */
+interface Carried {
+  readonly carried: true;
   readonly rate: number;
   readonly result: PhaseResult;
-  /** Delivered whole, in order and in time. */
-  readonly carried: boolean;
+}
+
+interface Failed {
+  readonly carried: false;
+  readonly rate: number;
+  /** Undefined: the server was so far behind that the load was given up. */
+  readonly result: PhaseResult | undefined;
 }
 
 /** Doubles the rate until the server no longer carries it, and then searches between the last two. */
@@ -62,9 +70,9 @@ export const hot: Workload = {
   },
 };
 
-async function search(context: RunContext): Promise<{ best: Step | undefined; failed: Step | undefined }> {
-  let best: Step | undefined;
-  let failed: Step | undefined;
+async function search(context: RunContext): Promise<{ best: Carried | undefined; failed: Failed | undefined }> {
+  let best: Carried | undefined;
+  let failed: Failed | undefined;
   for (let rate = firstRate; rate <= rateMax && failed === undefined; rate *= 2) {
     const step = await atRate(context, rate);
     if (step.carried) best = step;
@@ -79,19 +87,29 @@ async function search(context: RunContext): Promise<{ best: Step | undefined; fa
   return { best, failed };
 }
 
-async function atRate(context: RunContext, rate: number): Promise<Step> {
-  const result = await runPhase(context, {
-    kind: "fixed_rate",
-    rooms: roomNames(`hot-at-${rate}`, 1),
-    membersPerRoom: members(context.scale),
-    firstUser: 0,
-    atOnce: 32,
-    load: (traffic, lanes, window) => openLoop(traffic, lanes, rate, stepPlans[context.scale], window),
-  });
-  const p99 = result.traffic.deliveryLatency.percentile(0.99) ?? Number.POSITIVE_INFINITY;
-  const carried = p99 <= p99MicrosMax && result.refusals.every(({ code }) => code === "other_load");
-  if (!carried) await quiet(context.server.pid);
-  return { rate, result, carried };
+async function atRate(context: RunContext, rate: number): Promise<Carried | Failed> {
+  const result = await phaseAtRate(context, rate);
+  const p99 = result?.traffic.deliveryLatency.percentile(0.99) ?? Number.POSITIVE_INFINITY;
+  if (result?.refusals.every(({ code }) => code === "other_load") === true && p99 <= p99MicrosMax)
+    return { carried: true, rate, result };
+  await quiet(context.server.pid);
+  return { carried: false, rate, result };
+}
+
+async function phaseAtRate(context: RunContext, rate: number): Promise<PhaseResult | undefined> {
+  try {
+    return await runPhase(context, {
+      kind: "fixed_rate",
+      rooms: roomNames(`hot-at-${rate}`, 1),
+      membersPerRoom: members(context.scale),
+      firstUser: 0,
+      atOnce: 32,
+      load: (traffic, lanes, window) => openLoop(traffic, lanes, rate, stepPlans[context.scale], window),
+    });
+  } catch (error) {
+    if (error instanceof TooManyUnacknowledged) return undefined;
+    throw error;
+  }
 }
 
 /** A server that was sent too much works it off, long after its clients have gone. */
@@ -106,13 +124,18 @@ async function quiet(pid: number): Promise<void> {
   }
 }
 
-function refusalsOf(best: Step, failed: Step | undefined): readonly Refusal[] {
+function refusalsOf(best: Carried, failed: Failed | undefined): readonly Refusal[] {
   const reasons: Refusal[] = [...best.result.refusals];
   if (failed === undefined) {
     reasons.push({
       code: "generator_at_its_limit",
       detail: `${best.rate}/s was carried, and no higher rate was tried`,
     });
+    return reasons;
+  }
+  if (failed.result === undefined) {
+    const detail = `${failed.rate}/s was given up, so nobody knows whether it was too much for the generator`;
+    reasons.push({ code: "generator_at_its_limit", detail });
     return reasons;
   }
   const { refusals, meters } = failed.result;
@@ -127,8 +150,8 @@ function refusalsOf(best: Step, failed: Step | undefined): readonly Refusal[] {
   return [...reasons, ...counted];
 }
 
-function notEvenTheFirst(failed: Step | undefined): Figure {
-  const refusals = failed?.result.refusals ?? [];
+function notEvenTheFirst(failed: Failed | undefined): Figure {
+  const refusals = failed?.result?.refusals ?? [];
   const wrong = refusals.filter(({ code }) => code !== "too_long");
   return { metric: "carried", unit: "messages/s", value: 0, refusals: wrong };
 }
