@@ -4,6 +4,7 @@ import type { SessionClaim, Store, StoredSession } from "../store/store.ts";
 import { arrivalsPerCall, Batches } from "./batches.ts";
 import type { Clock } from "./clock.ts";
 import { announcementsRoom, type LogId, logId, type LogState } from "./log.ts";
+import { dropOldest } from "./oldest.ts";
 import type { Session } from "./session.ts";
 import { handOver, takeOver } from "./session-cursors.ts";
 import type { SessionKeeper } from "./session-keeper.ts";
@@ -124,8 +125,7 @@ export class Handover {
     if (pid === null || given === null) return;
     this.#given.delete(pid);
     this.#given.set(pid, given);
-    const [oldest] = this.#given.keys();
-    if (this.#given.size > answersMax && oldest !== undefined) this.#given.delete(oldest);
+    dropOldest(this.#given, answersMax, (oldest) => this.#given.delete(oldest));
     this.#clock.after(answerKeepMs, () => {
       if (this.#given.get(pid) === given) this.#given.delete(pid);
     });
