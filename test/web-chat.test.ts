@@ -2,6 +2,7 @@ import { connect } from "@parley/client";
 import type { Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { blockStorage, findBarriers, launchBrowser, type TestBrowser } from "./support/browser.ts";
+import { numbered, openChatPage, windowOf } from "./support/chat-page.ts";
 import { DevelopmentServer } from "./support/development-server.ts";
 
 // Each test starts a node of its own, some a few times.
@@ -15,33 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => browser[Symbol.asyncDispose]());
 
-/** One user's window. */
-function windowOf(page: Page, userId: string) {
-  // Why not by its role: a window that is not shown has none.
-  const frame = page.locator(`section[aria-label="${userId}"]`);
-  return {
-    frame,
-    field: frame.getByRole("textbox"),
-    message: (text: string): Locator => frame.getByRole("article").filter({ hasText: text }),
-    async send(text: string): Promise<void> {
-      await frame.getByRole("textbox").fill(text);
-      await frame.getByRole("textbox").press("Enter");
-    },
-  };
-}
-
-/** Messages of different heights. */
-const numbered = (count: number) =>
-  Array.from({ length: count }, (_, index) => `message ${index + 1}${"\nand more".repeat(index % 4)}`);
-
-async function openChat(server: DevelopmentServer, options = {}) {
-  const { page, complaints } = await browser.open(`${server.publicUrl}/`, options);
-  const alice = windowOf(page, "alice");
-  const bob = windowOf(page, "bob");
-  await alice.frame.getByText("Connected").waitFor({ state: "attached" });
-  await bob.frame.getByText("Connected").waitFor({ state: "attached" });
-  return { page, complaints, alice, bob };
-}
+const openChat = (server: DevelopmentServer, options = {}) => openChatPage(browser, server, options);
 
 /** As outside of development mode, as alice. */
 async function openByToken(server: DevelopmentServer, roomId: string): Promise<Page> {
@@ -188,8 +163,8 @@ test("who reads earlier messages stays there, and is told of new ones", async ()
   const scroller = alice.frame.locator(".feed-scroller");
   await scroller.evaluate(scrollUpAndWatch);
   await bob.send("news");
-  await alice.frame.getByRole("button", { name: "1 new message" }).waitFor();
-  await alice.frame.getByRole("button", { name: "1 new message" }).click();
+  await alice.frame.getByRole("button", { name: "1 unread" }).waitFor();
+  await alice.frame.getByRole("button", { name: "1 unread" }).click();
   await alice.message("news").waitFor();
   await alice.frame.getByRole("button", { name: "To the latest message" }).waitFor({ state: "hidden" });
   expect(await alice.message("news").isVisible()).toBe(true);
@@ -205,7 +180,7 @@ test("who scrolls up just as a message comes in is not pulled back", async () =>
   await bob.send("first news");
   expect(await pulledBack).toBe(false);
   await bob.send("more news");
-  await alice.frame.getByRole("button", { name: "1 new message" }).waitFor();
+  await alice.frame.getByRole("button", { name: "1 unread" }).waitFor();
 });
 
 /** Scrolls up to rows never shown before as soon as there is a new last row; says whether the feed goes back to its end. */
@@ -288,6 +263,7 @@ test("on a phone one window is shown, and the other says what it has unread", as
   await page.getByRole("button", { name: "1 unread" }).click();
   await bob.message("for the other window").waitFor();
   expect([await alice.frame.isVisible(), await bob.frame.isVisible()]).toEqual([false, true]);
+  await bob.frame.getByText("New messages").waitFor();
 });
 
 test("a name as long as may be leaves room for the time beside it", async () => {

@@ -21,6 +21,21 @@ export function keepDraft(user: ChatUser, draft: string): void {
   });
 }
 
+/** The `seq` up to which the user has read the room in this browser. Undefined where nothing is kept. */
+export function readSeqOf(user: ChatUser): number | undefined {
+  const kept = tryStorage(() => localStorage.getItem(readKey(user))) ?? "";
+  return /^\d{1,15}$/.test(kept) ? Number(kept) : undefined;
+}
+
+/** Best effort, as the draft. */
+export function keepReadSeq(user: ChatUser, readSeq: number): void {
+  tryStorage(() => localStorage.setItem(readKey(user), String(readSeq)));
+}
+
+function readKey({ userId, roomId }: ChatUser): string {
+  return `parley:read:${userId}:${roomId}`;
+}
+
 function draftKey({ userId, roomId }: ChatUser): string {
   return `parley:draft:${userId}:${roomId}`;
 }

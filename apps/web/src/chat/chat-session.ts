@@ -8,7 +8,8 @@ import {
   type ParleyError,
   type Room,
 } from "@parley/client";
-import { unsentOf } from "./browser-storage.ts";
+import { keepReadSeq, readSeqOf, unsentOf } from "./browser-storage.ts";
+import * as readings from "./reading.ts";
 import * as timelines from "./timeline.ts";
 
 /** A window's user, and how it gets in. */
@@ -28,6 +29,7 @@ export interface Notice {
 export interface ChatState {
   readonly connection: ConnectionState;
   readonly timeline: timelines.Timeline;
+  readonly reading: readings.Reading;
   readonly people: readonly string[];
   readonly peopleCount: number;
   readonly typing: readonly string[];
@@ -73,6 +75,7 @@ export class ChatSession {
     this.#state = {
       connection: this.#client.state,
       timeline: timelines.emptyTimeline,
+      reading: { readSeq: undefined, newAfterSeq: undefined },
       people: [],
       peopleCount: 0,
       typing: [],
@@ -156,6 +159,21 @@ export class ChatSession {
     if (timeline !== this.#state.timeline) this.#change({ timeline });
   }
 
+  /** The room is looked at again. */
+  comeBack(): void {
+    const { timeline, reading } = this.#state;
+    if (!timeline.loaded) return;
+    // Why what the browser keeps: another tab may have read on.
+    const readSeq = readSeqOf(this.user) ?? reading.readSeq;
+    this.#changeReading(readings.comeBack({ ...reading, readSeq }, timeline, this.user.userId));
+  }
+
+  /** The end is in sight of someone who looks. */
+  seeEnd(): void {
+    const { timeline, reading } = this.#state;
+    if (timeline.loaded) this.#changeReading(readings.seeEnd(reading, timeline));
+  }
+
   close(): void {
     this.#client.close();
     for (const timer of [...this.#typingTimers.values(), ...this.#noticeTimers]) clearTimeout(timer);
@@ -174,11 +192,15 @@ export class ChatSession {
     const { userId } = this.user;
     room.on("reset", ({ messages }) => {
       this.#changeTimeline((timeline) => timelines.resetTimeline(timeline, messages, userId));
+      this.comeBack();
     });
     room.on("message", (message) => {
       this.#changeTimeline((timeline) => timelines.addMessage(timeline, message, userId));
       this.#stopTyping(message.userId);
-      if (message.userId === userId) return;
+      if (message.userId === userId) {
+        this.#changeReading(readings.answer(message.seq));
+        return;
+      }
       this.#change({
         heard: { userId: message.userId, text: message.text },
         heardCount: this.#state.heardCount + 1,
@@ -223,6 +245,13 @@ export class ChatSession {
       this.dismiss(id);
     }, noticeShownMs);
     this.#noticeTimers.add(timer);
+  }
+
+  #changeReading(reading: readings.Reading): void {
+    const before = this.#state.reading;
+    if (reading.readSeq === before.readSeq && reading.newAfterSeq === before.newAfterSeq) return;
+    if (reading.readSeq !== undefined) keepReadSeq(this.user, reading.readSeq);
+    this.#change({ reading });
   }
 
   #changeTimeline(next: (timeline: timelines.Timeline) => timelines.Timeline): void {

@@ -4,6 +4,7 @@ import { Icon } from "../ui/icons.tsx";
 import { texts } from "../ui/texts.ts";
 import type { ChatSession } from "./chat-session.ts";
 import { Day, MessageRow } from "./message.tsx";
+import { type Reading, type Unread, unreadAfter } from "./reading.ts";
 import { type Row, rowsOf } from "./rows.ts";
 import type { Timeline } from "./timeline.ts";
 import { useFeedScroll } from "./use-feed-scroll.ts";
@@ -11,6 +12,7 @@ import { useFeedScroll } from "./use-feed-scroll.ts";
 interface FeedProps {
   readonly session: ChatSession;
   readonly timeline: Timeline;
+  readonly reading: Reading;
   readonly shown: boolean;
   /** Nothing more will come. */
   readonly ended: boolean;
@@ -20,14 +22,18 @@ interface FeedProps {
 const feedHeadPx = 56;
 
 /** The messages: virtual, so that a long room costs no more than a short one; each can be focused. */
-export function Feed({ session, timeline, shown, ended }: FeedProps): ReactNode {
+export function Feed({ session, timeline, reading, shown, ended }: FeedProps): ReactNode {
   const { userId, roomId } = session.user;
-  const rows = useMemo(() => rowsOf(timeline, userId), [timeline, userId]);
+  const { readSeq, newAfterSeq } = reading;
+  const rows = useMemo(() => rowsOf(timeline, userId, newAfterSeq), [timeline, userId, newAfterSeq]);
+  const unread = useMemo(() => unreadAfter(timeline, userId, readSeq), [timeline, userId, readSeq]);
+  const news = useMemo(() => unreadAfter(timeline, userId, newAfterSeq), [timeline, userId, newAfterSeq]);
   const list = useRef<VirtualizerHandle>(null);
   const scroller = useRef<HTMLDivElement>(null);
   const { older } = timeline;
   const scroll = useFeedScroll({ rows, list, scroller, headPx: feedHeadPx, older, shown, session });
   const focus = useRowFocus(rows, list, scroller);
+  const newsAbove = (timeline.messages[news.firstIndex]?.seq ?? scroll.topSeq) < scroll.topSeq;
   const total = older === "none" ? rows.length : -1;
   return (
     <div className="feed-frame">
@@ -67,27 +73,43 @@ export function Feed({ session, timeline, shown, ended }: FeedProps): ReactNode 
           </div>
         )}
       </div>
-      {scroll.floatingDay !== undefined && (
+      {newsAbove && <ToUnreadButton unread={news} onClick={() => focus.moveTo(news.firstIndex)} />}
+      {scroll.floatingDay !== undefined && !newsAbove && (
         <p className="floating-day" aria-hidden="true">
           <Day at={scroll.floatingDay} />
         </p>
       )}
-      {!scroll.atEnd && <ToLatestButton count={scroll.newCount} onClick={scroll.toLatest} />}
+      {!scroll.atEnd && <ToLatestButton unread={unread} onClick={scroll.toLatest} />}
     </div>
   );
 }
 
-function ToLatestButton({ count, onClick }: { count: number; onClick: () => void }): ReactNode {
+interface JumpProps {
+  readonly unread: Unread;
+  readonly onClick: () => void;
+}
+
+function ToUnreadButton({ unread, onClick }: JumpProps): ReactNode {
   return (
-    <button type="button" className="to-latest" onClick={onClick}>
+    <button type="button" className="jump" data-to="unread" onClick={onClick}>
+      <Icon name="up" />
+      <span>{texts.unread(unread.count, unread.more)}</span>
+      <span className="visually-hidden">{texts.toUnread}</span>
+    </button>
+  );
+}
+
+function ToLatestButton({ unread, onClick }: JumpProps): ReactNode {
+  return (
+    <button type="button" className="jump" data-to="latest" onClick={onClick}>
       <Icon name="down" />
-      {count > 0 && <span>{texts.newMessages(count)}</span>}
+      {unread.count > 0 && <span>{texts.unread(unread.count, unread.more)}</span>}
       <span className="visually-hidden">{texts.toLatest}</span>
     </button>
   );
 }
 
-function FeedHead({ session, timeline, ended }: Omit<FeedProps, "shown">): ReactNode {
+function FeedHead({ session, timeline, ended }: Pick<FeedProps, "session" | "timeline" | "ended">): ReactNode {
   const empty = timeline.loaded && timeline.messages.length + timeline.outgoing.length === 0;
   return (
     <div className="feed-head" data-empty={empty}>
@@ -113,6 +135,7 @@ interface RowFocus {
   readonly kept: readonly number[];
   readonly onFocus: (key: string) => void;
   readonly onKeyDown: (event: KeyboardEvent) => void;
+  readonly moveTo: (index: number) => void;
 }
 
 /** Arrows, Home and End move the focus from row to row, also to rows that are not rendered yet. */
@@ -124,33 +147,34 @@ function useRowFocus(
   const [focused, setFocused] = useState<string>();
   // Why kept: the next key must find a row to arrive at, also before the wanted row can take the focus.
   const [holder, setHolder] = useState<string>();
-  const moving = useRef(false);
+  const stopMoving = useRef(() => {});
   const indexOf = (key: string | undefined): number =>
     key === undefined ? -1 : rows.findIndex((row) => row.key === key);
   const known = indexOf(focused);
   const index = known < 0 ? rows.length - 1 : known;
   const kept = [...new Set([index, indexOf(holder)])].filter((each) => each >= 0);
-  useEffect(() => {
-    if (!moving.current || focused === undefined) return;
-    moving.current = false;
-    return focusWhenVisible(() =>
-      scroller.current?.querySelector<HTMLElement>(`article[data-key="${CSS.escape(focused)}"]`),
+  useEffect(() => () => stopMoving.current(), []);
+  const moveTo = (wanted: number, align: "start" | "nearest" = "start"): void => {
+    const key = rows[wanted]?.key;
+    if (key === undefined) return;
+    list.current?.scrollToIndex(wanted, { align });
+    setFocused(key);
+    stopMoving.current();
+    stopMoving.current = focusWhenVisible(() =>
+      scroller.current?.querySelector<HTMLElement>(`article[data-key="${CSS.escape(key)}"]`),
     );
-  }, [focused, scroller]);
+  };
   const onKeyDown = (event: KeyboardEvent): void => {
     const wanted = wantedIndex(event.key, index, rows.length);
-    const key = wanted === undefined ? undefined : rows[wanted]?.key;
-    if (wanted === undefined || key === undefined) return;
+    if (wanted === undefined) return;
     event.preventDefault();
-    moving.current = true;
-    list.current?.scrollToIndex(wanted, { align: "nearest" });
-    setFocused(key);
+    moveTo(wanted, "nearest");
   };
   const onFocus = (key: string): void => {
     setFocused(key);
     setHolder(key);
   };
-  return { index, kept, onFocus, onKeyDown };
+  return { index, kept, onFocus, onKeyDown, moveTo };
 }
 
 // Why not at once: a row that was not rendered before is hidden until it has been measured, and cannot take the focus.

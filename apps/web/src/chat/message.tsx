@@ -18,7 +18,7 @@ interface MessageProps {
   readonly onFocus: () => void;
 }
 
-/** A message, with the line that begins its day. */
+/** A message, with the lines that say what begins with it: a day, what is new. */
 export function MessageRow({ row, session, place, total, focusable, onFocus }: MessageProps): ReactNode {
   const id = useId();
   return (
@@ -26,6 +26,11 @@ export function MessageRow({ row, session, place, total, focusable, onFocus }: M
       {row.startsDay && (
         <p className="day">
           <Day at={row.at} />
+        </p>
+      )}
+      {row.startsNew && (
+        <p className="day" data-new="true" id={`${id}new`}>
+          {texts.newMessages}
         </p>
       )}
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- an article of a feed takes the focus. */}
@@ -40,7 +45,7 @@ export function MessageRow({ row, session, place, total, focusable, onFocus }: M
         aria-posinset={place}
         aria-setsize={total}
         aria-labelledby={`${id}author`}
-        aria-describedby={`${id}text`}
+        aria-describedby={row.startsNew ? `${id}new ${id}text` : `${id}text`}
         onFocus={onFocus}
       >
         {!row.own && (row.continues ? <span className="avatar-space" /> : <Avatar userId={row.userId} />)}

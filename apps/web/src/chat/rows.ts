@@ -1,5 +1,6 @@
 import type { Message, OutgoingMessage } from "@parley/client";
 import { dayOf } from "../ui/format.ts";
+import { unreadAfter } from "./reading.ts";
 import type { Timeline } from "./timeline.ts";
 
 export type Delivery =
@@ -24,14 +25,17 @@ export interface Row {
   readonly delivery: Delivery | null;
   /** The first of its day: a line above it names the day. */
   readonly startsDay: boolean;
+  /** The first that is new to who came back: a line above it says so. */
+  readonly startsNew: boolean;
   /** Goes on from the row above: same author, soon after. */
   readonly continues: boolean;
 }
 
 const continuesWithinMs = 5 * 60_000;
 
-/** The rows of a timeline, oldest first, as the user `userId` sees them. */
-export function rowsOf(timeline: Timeline, userId: string): readonly Row[] {
+/** The rows of a timeline, oldest first, as the user `userId` sees them, who came back after `newAfterSeq`. */
+export function rowsOf(timeline: Timeline, userId: string, newAfterSeq?: number): readonly Row[] {
+  const news = unreadAfter(timeline, userId, newAfterSeq);
   const committed = timeline.messages.map((message) => committedRow(message, userId));
   const onTheirWay = timeline.outgoing.map((message) => outgoingRow(message, userId));
   const rows = [...committed, ...onTheirWay];
@@ -41,10 +45,12 @@ export function rowsOf(timeline: Timeline, userId: string): readonly Row[] {
     // Why: a row that was shown as the first of a page keeps its height when the page before it arrives.
     const startsPage = seq !== undefined && timeline.pageStarts.has(seq);
     const startsDay = above === undefined ? timeline.older === "none" : dayOf(above.at) !== dayOf(row.at);
+    const startsNew = index === news.firstIndex && !news.more;
     return {
       ...row,
       startsDay,
-      continues: !startsPage && !startsDay && above !== undefined && isSoonAfter(above, row),
+      startsNew,
+      continues: !startsPage && !startsDay && !startsNew && above !== undefined && isSoonAfter(above, row),
     };
   });
 }
@@ -66,6 +72,7 @@ function committedRow(message: Message, userId: string): Row {
     deleted: message.deletedAt !== undefined,
     delivery: own ? { state: "sent" } : null,
     startsDay: false,
+    startsNew: false,
     continues: false,
   };
 }
@@ -82,6 +89,7 @@ function outgoingRow(message: OutgoingMessage, userId: string): Row {
     deleted: false,
     delivery: deliveryOf(message),
     startsDay: false,
+    startsNew: false,
     continues: false,
   };
 }

@@ -6,10 +6,10 @@ import type { Timeline } from "./timeline.ts";
 
 interface FeedScroll {
   readonly atEnd: boolean;
-  /** Messages of others that came while the end was out of sight. */
-  readonly newCount: number;
   /** ISO 8601 of the uppermost message in sight, while the feed is scrolled. */
   readonly floatingDay: string | undefined;
+  /** `seq` of the uppermost message in sight; 0 while there is none. */
+  readonly topSeq: number;
   readonly onScroll: (offsetPx: number) => void;
   readonly onResize: () => void;
   readonly toLatest: () => void;
@@ -26,16 +26,13 @@ interface FeedScrollInput {
   readonly session: ChatSession;
 }
 
-/** What the reader looks at. `seenSeq`: the last message that was there when the end went out of sight. */
-type Place = { readonly at: "end" } | { readonly at: "earlier"; readonly seenSeq: number };
-
 // Nearer to the end than this the feed follows what comes.
 const endPx = 40;
 // Nearer to the start than this the page before it is asked for.
 const startPx = 600;
 const floatingDayShownMs = 1_500;
 
-/** Keeps the end in sight while it is, asks for earlier pages near the start, and counts what came unseen. */
+/** Keeps the end in sight while it is, asks for earlier pages near the start, and tells the session what is looked at. */
 export function useFeedScroll(input: FeedScrollInput): FeedScroll {
   const { rows, list, older, session } = input;
   const end = useEnd(input);
@@ -47,30 +44,25 @@ export function useFeedScroll(input: FeedScrollInput): FeedScroll {
       session.loadOlder();
   });
 
+  const [topSeq, setTopSeq] = useState(0);
   const [floatingDay, setFloatingDay] = useState<string>();
   const scrolled = useRef<ReturnType<typeof setTimeout>>(undefined);
   useEffect(() => () => clearTimeout(scrolled.current), []);
   const onScroll = (offsetPx: number): void => {
     const atEnd = end.look();
     if (older === "some" && offsetPx < startPx) session.loadOlder();
-    const top = list.current?.findItemIndex(offsetPx) ?? 0;
-    setFloatingDay(atEnd ? undefined : rows[top]?.at);
+    const top = rows[list.current?.findItemIndex(offsetPx) ?? 0];
+    setTopSeq(top?.seq ?? 0);
+    // Why not over the line above what is new: it would hide what was scrolled to.
+    setFloatingDay(atEnd || top?.startsNew === true ? undefined : top?.at);
     clearTimeout(scrolled.current);
     scrolled.current = setTimeout(() => setFloatingDay(undefined), floatingDayShownMs);
   };
-  const { place } = end;
-  return {
-    atEnd: place.at === "end",
-    newCount: place.at === "end" ? 0 : countAfter(rows, place.seenSeq),
-    floatingDay,
-    onScroll,
-    onResize: end.onResize,
-    toLatest: end.follow,
-  };
+  return { atEnd: end.atEnd, floatingDay, topSeq, onScroll, onResize: end.onResize, toLatest: end.follow };
 }
 
 interface End {
-  readonly place: Place;
+  readonly atEnd: boolean;
   readonly follow: () => void;
   readonly onResize: () => void;
   /** After a scroll: whether the end is in sight. */
@@ -82,22 +74,20 @@ interface End {
  * Invariant: only a move upwards leaves it. What grows or shrinks moves the end away too, and is followed.
  */
 function useEnd({ rows, list, scroller, headPx, shown, session }: FeedScrollInput): End {
-  const [place, setPlace] = useState<Place>({ at: "end" });
+  const [atEnd, setAtEnd] = useState(true);
   const following = useRef(true);
-  // Where the feed was scrolled to, and which message was the last, when either was last known.
+  // Where the feed was scrolled to when it was last known.
   const topPx = useRef(0);
-  const seenSeq = useRef(0);
   const lastRow = rows.at(-1);
-  const lastSeq = rows.findLast((row) => row.seq !== null)?.seq ?? 0;
 
   const arrive = (): void => {
     following.current = true;
-    seenSeq.current = lastSeq;
-    setPlace((before) => (before.at === "end" ? before : { at: "end" }));
+    setAtEnd(true);
+    if (isLookedAt(scroller.current)) session.seeEnd();
   };
   const leave = (): void => {
     following.current = false;
-    setPlace({ at: "earlier", seenSeq: seenSeq.current });
+    setAtEnd(false);
   };
   const follow = (): void => {
     arrive();
@@ -123,6 +113,16 @@ function useEnd({ rows, list, scroller, headPx, shown, session }: FeedScrollInpu
   };
 
   useLayoutEffect(() => {
+    const comeBack = (): void => {
+      if (!isLookedAt(scroller.current)) return;
+      session.comeBack();
+      if (following.current) session.seeEnd();
+    };
+    comeBack();
+    document.addEventListener("visibilitychange", comeBack);
+    return () => document.removeEventListener("visibilitychange", comeBack);
+  }, [shown, scroller, session]);
+  useLayoutEffect(() => {
     // Why also after an own message: whoever writes wants to see it.
     if (lastRow?.own === true) follow();
     else if (following.current) {
@@ -137,7 +137,7 @@ function useEnd({ rows, list, scroller, headPx, shown, session }: FeedScrollInpu
   }, [lastRow?.key]);
   // oxlint-disable-next-line react/exhaustive-deps -- once whenever the window is shown, and when its first rows have gone
   useLayoutEffect(onResize, [shown, rows[0]?.key]);
-  return { place, follow, onResize, look };
+  return { atEnd, follow, onResize, look };
 }
 
 // A window that is not shown has no height, and scrolls to nowhere.
@@ -145,6 +145,6 @@ function isLaidOut(element: HTMLElement): boolean {
   return element.clientHeight > 0;
 }
 
-function countAfter(rows: readonly Row[], seenSeq: number): number {
-  return rows.filter((row) => row.seq !== null && row.seq > seenSeq && !row.own).length;
+function isLookedAt(element: HTMLElement | null): boolean {
+  return element !== null && isLaidOut(element) && document.visibilityState === "visible";
 }

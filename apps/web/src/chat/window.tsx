@@ -51,6 +51,7 @@ export function ChatWindow({ session, shown }: { session: ChatSession; shown: bo
         <Feed
           session={session}
           timeline={state.timeline}
+          reading={state.reading}
           shown={shown}
           ended={ended || state.roomError !== undefined}
         />

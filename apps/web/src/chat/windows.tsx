@@ -2,6 +2,7 @@ import { type ReactNode, useEffect, useState } from "react";
 import { Avatar } from "../ui/avatar.tsx";
 import { texts } from "../ui/texts.ts";
 import type { ChatSession } from "./chat-session.ts";
+import { unreadAfter } from "./reading.ts";
 import { useChat } from "./use-chat.ts";
 import { ChatWindow } from "./window.tsx";
 
@@ -39,19 +40,16 @@ function SwitchButton({
   shown: boolean;
   onShow: () => void;
 }): ReactNode {
-  const { heardCount } = useChat(session);
-  // What was heard while the window was shown has been read.
-  const [readCount, setReadCount] = useState(0);
-  if (shown && readCount !== heardCount) setReadCount(heardCount);
-  const unread = shown ? 0 : heardCount - readCount;
+  const { timeline, reading } = useChat(session);
+  const { count, more } = unreadAfter(timeline, session.user.userId, reading.readSeq);
   return (
     <button type="button" aria-pressed={shown} onClick={onShow}>
       <Avatar userId={session.user.userId} size="small" />
       {session.user.userId}
-      {unread > 0 && (
+      {!shown && count > 0 && (
         <span className="badge">
-          <span aria-hidden="true">{unread}</span>
-          <span className="visually-hidden">{texts.unread(unread)}</span>
+          <span aria-hidden="true">{more ? `${count}+` : count}</span>
+          <span className="visually-hidden">{texts.unread(count, more)}</span>
         </span>
       )}
     </button>

@@ -23,7 +23,8 @@ export interface Texts {
   readonly edited: string;
   readonly deleted: string;
   readonly toLatest: string;
-  readonly newMessages: (count: number) => string;
+  readonly newMessages: string;
+  readonly toUnread: string;
   /** Who writes, which may be cut, and that they do. */
   readonly typing: (names: readonly string[]) => readonly [who: string, what: string];
   readonly here: (count: number) => string;
@@ -44,7 +45,8 @@ export interface Texts {
   readonly today: string;
   readonly yesterday: string;
   readonly chooseUser: string;
-  readonly unread: (count: number) => string;
+  /** `more`: there are at least so many. */
+  readonly unread: (count: number, more: boolean) => string;
   readonly formIntro: string;
   readonly token: string;
   readonly room: string;
@@ -99,7 +101,8 @@ const english: Texts = {
   edited: "edited",
   deleted: "This message was deleted",
   toLatest: "To the latest message",
-  newMessages: (count) => (count === 1 ? "1 new message" : `${count} new messages`),
+  newMessages: "New messages",
+  toUnread: "To the first unread message",
   typing: (names) =>
     names.length > 2
       ? ["Several people", "are writing …"]
@@ -122,7 +125,7 @@ const english: Texts = {
   today: "Today",
   yesterday: "Yesterday",
   chooseUser: "Whose window to show",
-  unread: (count) => `${count} unread`,
+  unread: (count, more) => `${count}${more ? "+" : ""} unread`,
   formIntro: "Enter a token and a room to join the conversation.",
   token: "Token",
   room: "Room",
@@ -196,7 +199,8 @@ const chinese: Texts = {
   edited: "已编辑",
   deleted: "此消息已删除",
   toLatest: "到最新消息",
-  newMessages: (count) => `${count} 条新消息`,
+  newMessages: "新消息",
+  toUnread: "到第一条未读消息",
   typing: (names) => [names.length > 2 ? "多人" : names.join("、"), "正在输入…"],
   here: (count) => `${count} 人在线`,
   connecting: "正在连接…",
@@ -216,7 +220,7 @@ const chinese: Texts = {
   today: "今天",
   yesterday: "昨天",
   chooseUser: "显示谁的窗口",
-  unread: (count) => `${count} 条未读`,
+  unread: (count, more) => `${count}${more ? "+" : ""} 条未读`,
   formIntro: "输入令牌和房间以加入对话。",
   token: "令牌",
   room: "房间",
