@@ -2,12 +2,13 @@ import { type KeyboardEvent, type ReactNode, useEffect, useMemo, useRef, useStat
 import { Virtualizer, type VirtualizerHandle } from "virtua";
 import { Icon } from "../ui/icons.tsx";
 import { texts } from "../ui/texts.ts";
+import { isCharacter, useKey } from "../ui/use-key.ts";
 import type { ChatSession } from "./chat-session.ts";
 import { Day, MessageRow } from "./message.tsx";
 import { type Reading, type Unread, unreadAfter } from "./reading.ts";
 import { type Row, rowsOf } from "./rows.ts";
 import type { Timeline } from "./timeline.ts";
-import { useFeedScroll } from "./use-feed-scroll.ts";
+import { type FeedScroll, useFeedScroll } from "./use-feed-scroll.ts";
 
 interface FeedProps {
   readonly session: ChatSession;
@@ -24,16 +25,13 @@ const feedHeadPx = 56;
 /** The messages: virtual, so that a long room costs no more than a short one; each can be focused. */
 export function Feed({ session, timeline, reading, shown, ended }: FeedProps): ReactNode {
   const { userId, roomId } = session.user;
-  const { readSeq, newAfterSeq } = reading;
+  const { newAfterSeq } = reading;
   const rows = useMemo(() => rowsOf(timeline, userId, newAfterSeq), [timeline, userId, newAfterSeq]);
-  const unread = useMemo(() => unreadAfter(timeline, userId, readSeq), [timeline, userId, readSeq]);
-  const news = useMemo(() => unreadAfter(timeline, userId, newAfterSeq), [timeline, userId, newAfterSeq]);
   const list = useRef<VirtualizerHandle>(null);
   const scroller = useRef<HTMLDivElement>(null);
   const { older } = timeline;
   const scroll = useFeedScroll({ rows, list, scroller, headPx: feedHeadPx, older, shown, session });
   const focus = useRowFocus(rows, list, scroller);
-  const newsAbove = (timeline.messages[news.firstIndex]?.seq ?? scroll.topSeq) < scroll.topSeq;
   const total = older === "none" ? rows.length : -1;
   return (
     <div className="feed-frame">
@@ -73,14 +71,53 @@ export function Feed({ session, timeline, reading, shown, ended }: FeedProps): R
           </div>
         )}
       </div>
-      {newsAbove && <ToUnreadButton unread={news} onClick={() => focus.moveTo(news.firstIndex)} />}
+      <Overlay
+        timeline={timeline}
+        userId={userId}
+        reading={reading}
+        scroll={scroll}
+        isChosen={() => hasKeys(scroller.current, shown)}
+        moveTo={focus.moveTo}
+      />
+    </div>
+  );
+}
+
+/** Keys are for the window that has the focus; without one for the one that is shown. */
+function hasKeys(element: HTMLElement | null, shown: boolean): boolean {
+  const focused = document.activeElement?.closest(".window") ?? null;
+  return focused === null ? shown : focused.contains(element);
+}
+
+interface OverlayProps {
+  readonly timeline: Timeline;
+  readonly userId: string;
+  readonly reading: Reading;
+  readonly scroll: FeedScroll;
+  readonly isChosen: () => boolean;
+  readonly moveTo: (index: number) => void;
+}
+
+/** Over the messages: the ways to what is unread and to the latest one, and the day that is scrolled through. */
+function Overlay({ timeline, userId, reading, scroll, isChosen, moveTo }: OverlayProps): ReactNode {
+  const { readSeq, newAfterSeq } = reading;
+  const unread = useMemo(() => unreadAfter(timeline, userId, readSeq), [timeline, userId, readSeq]);
+  const news = useMemo(() => unreadAfter(timeline, userId, newAfterSeq), [timeline, userId, newAfterSeq]);
+  const newsAbove = (timeline.messages[news.firstIndex]?.seq ?? scroll.topSeq) < scroll.topSeq;
+  useKey(
+    (event) => isCharacter(event, "n") && isChosen(),
+    () => moveTo(unread.count > 0 ? unread.firstIndex : news.firstIndex),
+  );
+  return (
+    <>
+      {newsAbove && <ToUnreadButton unread={news} onClick={() => moveTo(news.firstIndex)} />}
       {scroll.floatingDay !== undefined && !newsAbove && (
         <p className="floating-day" aria-hidden="true">
           <Day at={scroll.floatingDay} />
         </p>
       )}
       {!scroll.atEnd && <ToLatestButton unread={unread} onClick={scroll.toLatest} />}
-    </div>
+    </>
   );
 }
 

@@ -4,7 +4,7 @@ import type { ChatSession } from "./chat-session.ts";
 import type { Row } from "./rows.ts";
 import type { Timeline } from "./timeline.ts";
 
-interface FeedScroll {
+export interface FeedScroll {
   readonly atEnd: boolean;
   /** ISO 8601 of the uppermost message in sight, while the feed is scrolled. */
   readonly floatingDay: string | undefined;

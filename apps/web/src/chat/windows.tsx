@@ -1,7 +1,10 @@
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 import { Avatar } from "../ui/avatar.tsx";
 import { texts } from "../ui/texts.ts";
+import { isCharacter, isCommand, useKey } from "../ui/use-key.ts";
 import type { ChatSession } from "./chat-session.ts";
+import { KeyList } from "./key-list.tsx";
 import { unreadAfter } from "./reading.ts";
 import { useChat } from "./use-chat.ts";
 import { ChatWindow } from "./window.tsx";
@@ -10,9 +13,25 @@ import { ChatWindow } from "./window.tsx";
 export function Windows({ sessions }: { sessions: readonly ChatSession[] }): ReactNode {
   useLifetime(sessions);
   const [shown, setShown] = useState(0);
+  const [keysListed, setKeysListed] = useState(false);
+  const main = useRef<HTMLElement>(null);
+  const manyWindows = sessions.length > 1;
+  const showNext = (): void => {
+    const frames = [...(main.current?.querySelectorAll<HTMLElement>(".window") ?? [])];
+    const focused = frames.findIndex((frame) => frame.contains(document.activeElement));
+    const next = ((focused < 0 ? shown : focused) + 1) % sessions.length;
+    // Why at once: a window that is not shown cannot take the focus.
+    flushSync(() => setShown(next));
+    frames[next]?.querySelector<HTMLElement>(".composer textarea")?.focus();
+  };
+  useKey((event) => manyWindows && isCommand(event, "k"), showNext);
+  useKey(
+    (event) => isCharacter(event, "?"),
+    () => setKeysListed(true),
+  );
   return (
-    <main className="windows" data-count={sessions.length}>
-      {sessions.length > 1 && (
+    <main className="windows" data-count={sessions.length} ref={main}>
+      {manyWindows && (
         <nav className="window-switch" aria-label={texts.chooseUser}>
           {sessions.map((session, index) => (
             <SwitchButton
@@ -27,6 +46,7 @@ export function Windows({ sessions }: { sessions: readonly ChatSession[] }): Rea
       {sessions.map((session, index) => (
         <ChatWindow key={session.user.userId} session={session} shown={index === shown} />
       ))}
+      {keysListed && <KeyList manyWindows={manyWindows} onClose={() => setKeysListed(false)} />}
     </main>
   );
 }

@@ -47,6 +47,8 @@ export interface Texts {
   readonly chooseUser: string;
   /** `more`: there are at least so many. */
   readonly unread: (count: number, more: boolean) => string;
+  readonly keysTitle: string;
+  readonly keys: Readonly<Record<"newLine" | "escape" | "arrows" | "ends" | "nextWindow" | "list", string>>;
   readonly formIntro: string;
   readonly token: string;
   readonly room: string;
@@ -126,6 +128,15 @@ const english: Texts = {
   yesterday: "Yesterday",
   chooseUser: "Whose window to show",
   unread: (count, more) => `${count}${more ? "+" : ""} unread`,
+  keysTitle: "Keys",
+  keys: {
+    newLine: "Begin a new line",
+    escape: "Dismiss a notice; then from writing to the messages, and back",
+    arrows: "From message to message",
+    ends: "To the first message loaded, to the last",
+    nextWindow: "To the next window",
+    list: "This list",
+  },
   formIntro: "Enter a token and a room to join the conversation.",
   token: "Token",
   room: "Room",
@@ -221,6 +232,15 @@ const chinese: Texts = {
   yesterday: "昨天",
   chooseUser: "显示谁的窗口",
   unread: (count, more) => `${count}${more ? "+" : ""} 条未读`,
+  keysTitle: "快捷键",
+  keys: {
+    newLine: "换行",
+    escape: "关闭通知；然后在输入框与消息之间切换",
+    arrows: "逐条移动",
+    ends: "到已加载的第一条消息、到最后一条",
+    nextWindow: "到下一个窗口",
+    list: "显示此列表",
+  },
   formIntro: "输入令牌和房间以加入对话。",
   token: "令牌",
   room: "房间",
