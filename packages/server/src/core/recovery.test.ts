@@ -332,16 +332,6 @@ describe("what is stored", () => {
     const methods = ["putSessions", "claimSessions", "endSessions"];
     expect(methods.filter((method) => world.store.calls.has(method))).toEqual([]);
   });
-
-  test("[REC-2] who said goodbye has nothing to come back to, on any node", async () => {
-    const cluster = await createCluster();
-    const { world, client, second } = cluster;
-    const { pid } = client;
-    client.goodbye();
-    await world.clock.advance(2_000);
-    const user = { tenant: "default", userId: "anna", node: second.id };
-    expect(await world.until(world.store.claimSessions([{ ...user, pid: pid ?? "" }]))).toEqual([undefined]);
-  });
 });
 
 describe("rights", () => {

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { MemoryStore } from "../../../../test/support/memory-store.ts";
 import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
 import { SimulatedConnection } from "../../../../test/support/simulated-connection.ts";
+import { comeBack, createCluster } from "../../../../test/support/simulated-recovery.ts";
 import { type StoredSession, StoreUnavailable } from "../store/store.ts";
 import { logId } from "./log.ts";
 import { Session } from "./session.ts";
@@ -109,4 +110,46 @@ test("[REC-3] a session that ended while the store was away ends there when it i
   store.setDown(false);
   await clock.advance(2_000);
   expect(await isStored("pid")).toBe(false);
+});
+
+test("[REC-2] who said goodbye has nothing to come back to, on any node", async () => {
+  const cluster = await createCluster();
+  const { world, client, second } = cluster;
+  const { pid } = client;
+  client.goodbye();
+  await world.clock.advance(2_000);
+  const user = { tenant: "default", userId: "anna", node: second.id };
+  expect(await world.until(world.store.claimSessions([{ ...user, pid: pid ?? "" }]))).toEqual([undefined]);
+});
+
+test("[REC-2] who said goodbye just after it came to another node has nothing to come back to", async () => {
+  const cluster = await createCluster();
+  const { world, client, first, second } = cluster;
+  world.kill(first);
+  await comeBack(cluster, second);
+  const { pid } = client;
+  client.goodbye();
+  await world.clock.advance(2_000);
+  const user = { tenant: "default", userId: "anna", node: "node-3" };
+  expect(await world.until(world.store.claimSessions([{ ...user, pid: pid ?? "" }]))).toEqual([undefined]);
+});
+
+test("[REC-2] who said goodbye finds nothing of it on a node that never heard that it had moved on", async () => {
+  const cluster = await createCluster();
+  const { world, client, first, second } = cluster;
+  world.network.faults.lost = 1;
+  await comeBack(cluster, second);
+  const { pid, user } = client;
+  client.goodbye();
+  await world.clock.advance(2_000);
+  expect(first.sessions.find(pid ?? "", user)?.generation).toBe(1);
+  const { clock } = world;
+  const connection = new SimulatedConnection(
+    "again",
+    { clock, windowBytes: 10_000, bytesPerMs: 10 },
+    { onPayload: () => {}, onClosed: () => {} },
+  );
+  // As the stock client does, which keeps its `pid` when it disconnects and connects again.
+  const { result } = await world.until(first.connect(user, connection, { pid }));
+  expect(result).toBe("unknown");
 });

@@ -2,7 +2,7 @@ import { RefusalError } from "@parley/protocol";
 import { OutcomeUnknown, type SessionKey, type Store, type StoredSession, StoreUnavailable } from "../store/store.ts";
 import type { Clock } from "./clock.ts";
 import type { Millis } from "./log.ts";
-import type { Session } from "./session.ts";
+import { firstGeneration, type Session } from "./session.ts";
 import { safeCursors } from "./session-cursors.ts";
 import { fromHistory, type Run } from "./unconfirmed.ts";
 
@@ -25,6 +25,9 @@ const paceMs = 50;
 const betweenWritesMs = 10;
 /** How long a join or leave waits for a store that is away. */
 const waitMaxMs = 5_000;
+
+/** The user of sessions that have ended: nobody's claim finds them. */
+const nobody = "";
 
 interface Waiter {
   readonly since: Millis;
@@ -55,6 +58,8 @@ export class SessionKeeper {
   readonly #connected = new Set<Session>();
   /** Bounded by the sessions that were stored: while the store is away, no others are. */
   #ended: SessionKey[] = [];
+  /** Ended ones that were another node's before, as they are stored from then on: bounded likewise. */
+  #buried: StoredSession[] = [];
   #working: Promise<void> | null = null;
   #stopped = false;
   /** When the last write began, by the monotonic clock. */
@@ -132,9 +137,16 @@ export class SessionKeeper {
     this.#connected.delete(session);
   }
 
-  /** Nobody may come back to it: what is stored of it goes. */
-  end({ kept, pid, generation, keptAt }: Session): void {
-    if (kept && pid !== null && keptAt >= 0) this.#ended.push({ pid, generation });
+  /**
+   * Nobody may come back to it: what is stored of it goes. Of one that came from another node its generation stays, as
+   * nobody's. Why: that node may not have heard of it, and would store what it still has as if it had not ended.
+   */
+  end(session: Session): void {
+    const { kept, pid, generation, keptAt } = session;
+    if (!kept || pid === null) return;
+    if (generation > firstGeneration)
+      this.#buried.push({ ...this.#stored(session), userId: nobody, keepMs: this.#keepMs(true), cursors: [] });
+    else if (keptAt >= 0) this.#ended.push({ pid, generation });
   }
 
   #tick(): void {
@@ -219,16 +231,21 @@ export class SessionKeeper {
   /** Those that the store refuses for what they are lapse there by themselves. Rejects when the store is away. */
   async #endSome(): Promise<void> {
     const ended = this.#ended.splice(0, batchMax);
+    const buried = this.#buried.splice(0, batchMax);
     try {
       if (ended.length > 0) await this.#store.endSessions(ended);
+      if (buried.length > 0) await this.#store.putSessions(buried);
     } catch (error) {
-      if (mayPass(error)) this.#ended.push(...ended);
+      if (mayPass(error)) {
+        this.#ended.push(...ended);
+        this.#buried.push(...buried);
+      }
       throw error;
     }
   }
 
   #waits(): boolean {
-    return this.#next.size > 0 || this.#ended.length > 0;
+    return this.#next.size > 0 || this.#ended.length > 0 || this.#buried.length > 0;
   }
 
   #takeBatch(): Map<Session, Waiter[]> {
@@ -293,9 +310,13 @@ export class SessionKeeper {
       tenant: user.tenant,
       userId: user.id,
       owner: this.#node,
-      keepMs: this.#limits.maxDisconnectionDurationMs + (connection === null ? 0 : 2 * refreshMs),
+      keepMs: this.#keepMs(connection !== null),
       cursors: safeCursors(session),
     };
+  }
+
+  #keepMs(connected: boolean): Millis {
+    return this.#limits.maxDisconnectionDurationMs + (connected ? 2 * refreshMs : 0);
   }
 
   /** What could not be written is written later. Those who have waited too long are told. */

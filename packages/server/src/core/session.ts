@@ -30,6 +30,9 @@ export interface SessionEvents {
   delivered(entries: number): void;
 }
 
+/** Of a session that no other node had before; each claim of another node raises it. */
+export const firstGeneration = 1;
+
 export interface SessionIdentity {
   readonly id: string;
   readonly pid: string | null;

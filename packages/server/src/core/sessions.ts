@@ -3,7 +3,7 @@ import type { Connection, User } from "../gateway/connection.ts";
 import type { Clock } from "./clock.ts";
 import { newDatedSecret, newSecret } from "./ids.ts";
 import { dropOldest } from "./oldest.ts";
-import { Session, type SessionEvents, type SessionIdentity } from "./session.ts";
+import { firstGeneration, Session, type SessionEvents, type SessionIdentity } from "./session.ts";
 import { inTurns } from "./turns.ts";
 
 export interface SessionsLimits {
@@ -97,8 +97,14 @@ export class Sessions {
    */
   create(user: User, connection: Connection, { recovery, kept }: { recovery: boolean; kept: boolean }): Session {
     const pid = recovery && this.#limits.maxDisconnectionDurationMs > 0 ? newDatedSecret() : null;
-    const identity = { id: newSecret(), pid, offsets: recovery, kept: kept && pid !== null, generation: 1, user };
-    const session = this.#register(identity);
+    const session = this.#register({
+      id: newSecret(),
+      pid,
+      offsets: recovery,
+      kept: kept && pid !== null,
+      generation: firstGeneration,
+      user,
+    });
     session.connect(connection);
     this.#connected.add(session);
     return session;

@@ -252,6 +252,7 @@ export interface StoredSession extends SessionKey {
   /** Socket id that the client sees. */
   readonly id: string;
   readonly tenant: string;
+  /** Empty, which no user's id is: it has ended, and its generation alone is kept. */
   readonly userId: string;
   /** The node that serves it, or did last. */
   readonly owner: string;
