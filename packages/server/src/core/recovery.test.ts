@@ -151,6 +151,29 @@ describe("on another node", () => {
     expect(client.transcript.seen.get("beta")).toMatchObject({ seq: 1 });
   });
 
+  test("[REC-2] an announcement that followed a gap comes once, however often its client changes nodes", async () => {
+    const world = new World();
+    const first = await world.startNode();
+    const second = await world.startNode();
+    const client = world.addClient("anna", { answerMs: 60_000 });
+    await world.until(client.connect(first));
+    await world.until(world.store.backup("before"));
+    world.store.restore("before");
+    await world.until(world.operations(first).announce({ message: "one" }));
+    await world.clock.advance(2_500);
+    client.drop(false);
+    await world.until(world.operations(first).announce({ message: "two" }));
+    await world.clock.advance(2_500);
+    await world.until(client.connect(second, "session"));
+    await world.clock.advance(100);
+    await world.until(client.connect(first, "session"));
+    await world.until(world.operations(first).announce({ message: "three" }));
+    await world.clock.advance(2_500);
+    expect(client.transcript.faults).toEqual([]);
+    expect(seqsOf(client, "@announcements")).toEqual([2, 3]);
+    expect(client.transcript.gaps).toHaveLength(2);
+  });
+
   test("[REC-2] nobody waits for a node that does not answer longer than half a second", async () => {
     const cluster = await createCluster();
     const { world, client, first, second } = cluster;

@@ -40,19 +40,24 @@ export function takeOver(session: Session, stored: readonly SessionCursor[], han
   const { tenant, id } = session.user;
   const inbox = inboxOf(tenant, id);
   const runs = handed?.runs ?? [];
-  const paged = new Set(runs.filter(({ from }) => from === fromHistory).map(({ log }) => log));
+  const begun = new Set(runs.filter(isBeginning).map(({ log }) => log));
   for (const { log, epoch, seq, gap, again, page } of handed?.cursors ?? stored) {
     const subscriber = session.add(log, epoch, seq);
     subscriber.pageEnd = page;
     subscriber.gap = gap;
     subscriber.again = again;
     subscriber.confirms = log === inbox;
-    // Why: how far the client had got before is not known, but it is not beyond the head. What follows a page is new, but
-    // to a client that may have had that page from the node that is gone.
-    const isNew = handed !== null && (seq === fromHistory || paged.has(log));
+    // Why: how far the client had got before is not known, but it is not beyond the head. What follows a page or a gap is
+    // new, but to a client that may have had that from the node that is gone.
+    const isNew = handed !== null && (seq === fromHistory || begun.has(log));
     if (again && !isNew) subscriber.repeatsTo = Infinity;
   }
   session.takeOver(handed === null ? null : runsOf(session, runs));
+}
+
+/** A first page; or that a client was told of a gap: announcements have no pages. */
+function isBeginning({ from, notice }: HandedRun): boolean {
+  return from === fromHistory || notice?.joined === true;
 }
 
 /** What the client may lack begins there. */
