@@ -19,6 +19,8 @@ export class Connections {
   readonly #sessions = new WeakMap<ClientBase, Session>();
   #writer: { readonly client: Client; readonly session: Session } | null = null;
   #appends: Promise<unknown> = Promise.resolve();
+  /** Those of the pool, with those that wait for it. */
+  readonly #calls = new Set<Promise<unknown>>();
   #closed = false;
   /** Compared with the database on each new connection. */
   #witness: Witness | null = null;
@@ -98,6 +100,16 @@ export class Connections {
   }
 
   async #withPooled<Value>(kind: "read" | "write", work: (session: Session) => Promise<Value>): Promise<Value> {
+    const call = this.#callPooled(kind, work);
+    this.#calls.add(call);
+    try {
+      return await call;
+    } finally {
+      this.#calls.delete(call);
+    }
+  }
+
+  async #callPooled<Value>(kind: "read" | "write", work: (session: Session) => Promise<Value>): Promise<Value> {
     const client = await this.#take();
     let failed = true;
     try {
@@ -141,7 +153,8 @@ export class Connections {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#appends;
+    // Why not left to the pool: at its end it forgets those that wait for a connection.
+    await Promise.allSettled([this.#appends, ...this.#calls]);
     const { client } = this.#writer ?? {};
     this.#writer = null;
     await Promise.all([this.#pool.end(), client?.end()]);

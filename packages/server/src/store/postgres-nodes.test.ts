@@ -17,7 +17,7 @@ import {
 } from "./contract-steps.contract.ts";
 import { describePostgres, openPostgresStore } from "./postgres.ts";
 import { beginSession } from "./postgres-session.ts";
-import { type AppendResult, BackupRefused, type Store, StoreUnusable } from "./store.ts";
+import { type AppendResult, BackupRefused, type Store, StoreUnavailable, StoreUnusable } from "./store.ts";
 
 let server: PostgresServer;
 
@@ -161,6 +161,22 @@ describe("several nodes on one Postgres", { timeout: 120_000 }, () => {
       await writer.end();
     }
     expect(await store.claimSessions([{ ...key, node: "node-2" }])).toEqual([{ ...session, generation: 2 }]);
+  });
+
+  test("[LOG-1] a store that is closed finishes all that was asked before, also what waits for a connection", async () => {
+    await using opened = await openNodes(1);
+    const { store } = opened;
+    const writer = new Writer(store);
+    await writer.append(append("a"));
+    const appends = Array.from({ length: 5 }, (_, index) => writer.append(append(`${index}`)));
+    const revocation = { tenant: "default", issuedBefore: 1, banned: true };
+    const writes = Array.from({ length: 30 }, (_, index) => store.putRevocation({ ...revocation, userId: `${index}` }));
+    const closed = store[Symbol.asyncDispose]();
+    await expect(store.states([room])).rejects.toThrow(StoreUnavailable);
+    expect((await Promise.all(appends)).flatMap(outcomes)).toEqual([2, 3, 4, 5, 6]);
+    await Promise.all(writes);
+    await closed;
+    expect(await server.sql(`SELECT count(*) FROM ${opened.schema}.revocation`)).toEqual(["30"]);
   });
 
   test("the time of each commit, and the number of its appends, are told", async () => {
