@@ -30,7 +30,7 @@ export class Connections {
     this.#pool = new Pool({ ...address.connection, max: poolConnectionsMax });
     // The pool drops a connection that fails while it is idle; without a listener the process would end.
     this.#pool.on("error", () => undefined);
-    // Why: one that fails while it is taken, between two statements, has no other listener.
+    // Why: one that fails while it is taken has no other listener.
     this.#pool.on("connect", (client) => client.on("error", () => undefined));
   }
 

@@ -4,7 +4,7 @@ import { eventually } from "../../../../test/support/eventually.ts";
 import { PostgresServer } from "../../../../test/support/postgres.ts";
 import { TcpProxy } from "../../../../test/support/tcp-proxy.ts";
 import { systemClock } from "../core/clock.ts";
-import type { LogState } from "../core/log.ts";
+import { type LogId, logId, type LogState } from "../core/log.ts";
 import { append, editOf, entriesAfter, outcomes, room, seqsOf, textsOf, Writer } from "./contract-steps.contract.ts";
 import { openPostgresStore } from "./postgres.ts";
 import { type Append, type AppendResult, OutcomeUnknown, type Store, StoreUnavailable } from "./store.ts";
@@ -48,19 +48,22 @@ class Blocker {
     return blocker;
   }
 
+  async query(sql: string): Promise<void> {
+    await this.#client.query(sql);
+  }
+
   async end(): Promise<void> {
     await this.#client.query("COMMIT");
     await this.#client.end();
   }
 }
 
-/** Resolves when a session waits for a lock of this kind. */
-async function waitingFor(kind: "relation" | "transactionid" | "advisory"): Promise<void> {
-  await eventually(`a wait for ${kind}`, async () =>
-    (await server.sql("SELECT wait_event FROM pg_stat_activity WHERE wait_event_type = 'Lock'")).find(
-      (event) => event === kind,
-    ),
-  );
+/** Resolves when so many sessions wait for a lock of this kind. */
+async function waitingFor(kind: "relation" | "transactionid" | "advisory", sessions = 1): Promise<void> {
+  await eventually(`a wait for ${kind}`, async () => {
+    const waits = await server.sql("SELECT wait_event FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+    return waits.filter((event) => event === kind).length >= sessions || undefined;
+  });
 }
 
 async function errorOf(promise: Promise<unknown>): Promise<unknown> {
@@ -129,6 +132,53 @@ describe("a connection that is lost", { timeout: 60_000 }, () => {
     expect(await stateAfter(store)).toMatchObject({ head: 1 });
     writer.n = 1;
     expect(outcomes(await writer.append(append("b")))).toEqual([2]);
+  });
+
+  test("a connection of the pool that is cut under a call ends that call alone", async () => {
+    await using proxy = await TcpProxy.before(server.url());
+    await using store = await openStore(through(proxy, server.url("cut_call")));
+    const blocker = await Blocker.begin("LOCK cut_call.lease IN ACCESS EXCLUSIVE MODE");
+    const read = errorOf(store.leases());
+    const write = errorOf(store.renewLease("node-1", 30_000));
+    await waitingFor("relation", 2);
+    proxy.cut();
+    expect(await read).toBeInstanceOf(StoreUnavailable);
+    expect(await write).toBeInstanceOf(OutcomeUnknown);
+    await blocker.end();
+    await store.renewLease("node-1", 30_000);
+    expect(await store.leases()).toMatchObject([{ node: "node-1" }]);
+  });
+
+  test("calls that wait for a connection are bounded: beyond, one is refused at once", async () => {
+    await using store = await openStore(server.url("crowded"));
+    await store.open(room);
+    const blocker = await Blocker.begin("LOCK crowded.log IN ACCESS EXCLUSIVE MODE");
+    // What the pool has connections for, and what may wait.
+    const calls = Array.from({ length: 8 + 10_000 }, () => errorOf(store.states([room])));
+    await expect(store.states([room])).rejects.toThrow("too many calls wait for Postgres");
+    await blocker.end();
+    await Promise.all(calls);
+    expect(await store.states([room])).toMatchObject([{ head: 0 }]);
+  });
+});
+
+describe("a race that is lost", { timeout: 60_000 }, () => {
+  test("[LOG-1] a batch that Postgres ends to resolve a deadlock is run again, and its sender hears nothing of it", async () => {
+    const url = new URL(server.url("deadlock"));
+    url.searchParams.set("options", "-c deadlock_timeout=3s");
+    await using store = await openStore(url.href);
+    const other = logId("default", "room-2");
+    const writer = new Writer(store);
+    await writer.append(append("a"), append("b", { log: other }));
+    const lock = (log: LogId): string => `SELECT 1 FROM deadlock.log WHERE name = '${log}' FOR UPDATE`;
+    // It never finds a deadlock itself.
+    const blocker = await Blocker.begin(`SET LOCAL deadlock_timeout = '1h'; ${lock(other)}`);
+    const results = writer.append(append("c"), append("d", { log: other }));
+    await waitingFor("transactionid");
+    await blocker.query(lock(room));
+    await blocker.end();
+    expect(outcomes(await results)).toEqual([2, 2]);
+    expect(textsOf(await entriesAfter(store, room, 0))).toEqual(["a", "c"]);
   });
 });
 

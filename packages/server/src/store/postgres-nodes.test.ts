@@ -163,17 +163,32 @@ describe("several nodes on one Postgres", { timeout: 120_000 }, () => {
     expect(await store.claimSessions([{ ...key, node: "node-2" }])).toEqual([{ ...session, generation: 2 }]);
   });
 
+  test("[REC-2] nodes that write, claim and end the same sessions in opposite orders wait for each other and never fail", async () => {
+    await using opened = await openNodes(3);
+    const keys = Array.from({ length: 200 }, (_, index) => ({ pid: `p-${index}`, tenant: "main", userId: "anna" }));
+    const write = async (store: Store, index: number): Promise<void> => {
+      const order = index % 2 === 0 ? keys : keys.toReversed();
+      for (let generation = 1; generation <= 15; generation++) {
+        const session = { id: "i", owner: `node-${index}`, generation, keepMs: 60_000, cursors: [] };
+        await store.putSessions(order.map((key) => ({ ...key, ...session })));
+        await store.claimSessions(order.map((key) => ({ ...key, node: `node-${index}` })));
+        await store.endSessions(order.map(({ pid }) => ({ pid, generation: 1_000 })));
+      }
+    };
+    await Promise.all(opened.nodes.map(write));
+  });
+
   test("[LOG-1] a store that is closed finishes all that was asked before, also what waits for a connection", async () => {
     await using opened = await openNodes(1);
     const { store } = opened;
     const writer = new Writer(store);
     await writer.append(append("a"));
-    const appends = Array.from({ length: 5 }, (_, index) => writer.append(append(`${index}`)));
+    const appends = Array.from({ length: 50 }, (_, index) => writer.append(append(`${index}`)));
     const revocation = { tenant: "default", issuedBefore: 1, banned: true };
     const writes = Array.from({ length: 30 }, (_, index) => store.putRevocation({ ...revocation, userId: `${index}` }));
     const closed = store[Symbol.asyncDispose]();
     await expect(store.states([room])).rejects.toThrow(StoreUnavailable);
-    expect((await Promise.all(appends)).flatMap(outcomes)).toEqual([2, 3, 4, 5, 6]);
+    expect((await Promise.all(appends)).flatMap(outcomes)).toEqual(appends.map((_, index) => index + 2));
     await Promise.all(writes);
     await closed;
     expect(await server.sql(`SELECT count(*) FROM ${opened.schema}.revocation`)).toEqual(["30"]);

@@ -216,6 +216,15 @@ export function directoryContract(open: () => Promise<StoreHarness>): void {
       expect(await store.inboxes([inbox])).toMatchObject([{ position: { epoch: next, seq: 1 } }]);
     });
 
+    test("of several positions of an inbox that are saved at once the furthest stands", async () => {
+      await using harness = await open();
+      const { store } = harness;
+      const inbox = inboxOf("default", "anna");
+      const [epoch = ""] = epochsOf(await new Writer(store).append(append("a", { log: inbox })));
+      await store.saveInboxPositions([2, 3, 1].map((seq) => ({ log: inbox, epoch, seq })));
+      expect(await store.inboxes([inbox])).toMatchObject([{ position: { epoch, seq: 3 } }]);
+    });
+
     test("[LOG-1] after a restore, an inbox position of the time before is replaced by the present one's", async () => {
       await using harness = await open();
       const inbox = inboxOf("default", "anna");
