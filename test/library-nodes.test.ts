@@ -215,6 +215,17 @@ describe("the adapter", () => {
     await useAll(one, two, ann, ben);
   });
 
+  test("an app's listener that throws at what another node tells is logged, and costs nobody a connection", async () => {
+    await using redis = await RedisServer.start();
+    await using pair = await startPair({ url: [redis.url], mode: "single" });
+    const { one, two, ann, ben } = pair;
+    for (const text of ["unbearable", "bearable"]) await one.call("serverSideEmit", { text });
+    await eventually("the next one", async () => String(await two.call("heard")).includes("bearable") || undefined);
+    await two.child.waitForLine(/a listener of the app failed.*app_adapter_failed/);
+    expect(two.child.stdout).not.toContain("app_adapter_down");
+    for (const client of [ann, ben]) expect(client.socket.connected).toBe(true);
+  });
+
   test("what cannot be written down, and forged messages, end no process", async () => {
     await using redis = await RedisServer.start();
     await using pair = await startPair({ url: [redis.url], mode: "single" });

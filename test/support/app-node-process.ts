@@ -46,7 +46,10 @@ function openChat() {
       void Promise.resolve(socket.join(entered)).then(done);
     });
   });
-  opened.on("notice", (text: string) => heard.push(text));
+  opened.on("notice", (text: string) => {
+    if (text === "unbearable") throw new Error("a listener of the app failed");
+    heard.push(text);
+  });
   opened.on("question", (text: string, answer: (text: string) => void) => answer(`${process.pid}: ${text}`));
   return opened;
 }

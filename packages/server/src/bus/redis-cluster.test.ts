@@ -81,6 +81,49 @@ async function moveSlot(slot: string, from: RedisServer, to: RedisServer): Promi
   for (const server of [to, from]) await server.command("CLUSTER", "SETSLOT", slot, "NODE", target);
 }
 
+test("[FEED-2] the bus is down while nobody has a slot, also when the cluster goes on without", {
+  timeout: 90_000,
+}, async () => {
+  await using own = await RedisCluster.start();
+  await using network = new RedisBusNetwork({
+    mode: "cluster",
+    urls: own.urls,
+    ports: () => own.shards.map(({ port }) => port),
+  });
+  const { first, received } = await twoNodes(network);
+  const everywhere = (...words: string[]) => Promise.all(own.shards.map((server) => server.command(...words)));
+  await everywhere("CONFIG", "SET", "cluster-require-full-coverage", "no");
+  await everywhere("CLUSTER", "DELSLOTS", "0");
+  await eventually("the bus to be down", () => received.states.at(-1) === "down" || undefined);
+  await own.shards[0]?.command("CLUSTER", "ADDSLOTS", "0");
+  await eventually("the bus to be up", () => received.states.at(-1) === "up" || undefined);
+  expect(await heardRooms(network, first, received)).toEqual(rooms.toSorted());
+});
+
+test("[FEED-2] a master that gives its place to its replica and lives on is left", { timeout: 90_000 }, async () => {
+  const { shards, replica } = cluster;
+  const [master, ...others] = shards;
+  if (master === undefined || replica === null) throw new Error("there is no such shard");
+  let servers: readonly RedisServer[] = shards;
+  await using network = networkOn(() => servers);
+  const { first, received } = await twoNodes(network);
+  // Each of the two nodes has two connections to a master, and one to whomever it asks where the masters are.
+  const isUsed = async (server: RedisServer) =>
+    String(await server.command("CLIENT", "LIST")).split("name=parley").length - 1 >= 4;
+  for (const [from, to] of [
+    [master, replica],
+    [replica, master],
+  ] as const) {
+    expect(await isUsed(from)).toBe(true);
+    await to.command("CLUSTER", "FAILOVER");
+    await eventually("the former master to be left", async () => !(await isUsed(from)) || undefined);
+    servers = [to, ...others];
+    await eventually("the bus to be up", () => received.states.at(-1) === "up" || undefined);
+    await network.settle();
+    expect(await heardRooms(network, first, received)).toEqual(rooms.toSorted());
+  }
+});
+
 test("[FEED-2] a shard that was killed comes back, or its replica in its place", { timeout: 90_000 }, async () => {
   const { shards, replica } = cluster;
   const [first, , last] = shards;

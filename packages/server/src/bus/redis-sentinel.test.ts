@@ -2,7 +2,10 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually } from "../../../../test/support/eventually.ts";
 import { RedisBusNetwork } from "../../../../test/support/redis-bus.ts";
 import { RedisSentinels } from "../../../../test/support/redis-sentinel.ts";
+import { systemClock } from "../core/clock.ts";
 import { busContract, hintOf, Recorder, room } from "./bus.contract.ts";
+import { RedisConnection } from "./redis-connection.ts";
+import { layoutSource } from "./redis-layout.ts";
 
 let sentinels: RedisSentinels;
 
@@ -44,3 +47,19 @@ test.each(["killed", "standing still"])(
     expect(received.hints).toEqual([hintOf(room, 1)]);
   },
 );
+
+test("a server that the sentinels name and that is no master is not used", async () => {
+  const { replica, urls, name: sentinelName } = sentinels;
+  const login = { username: undefined, password: undefined, tls: null };
+  const addresses = urls.map((url) => ({ host: "127.0.0.1", port: Number(new URL(url).port) }));
+  const settings = { mode: "sentinel", addresses, login, sentinelLogin: login, sentinelName } as const;
+  using source = layoutSource(settings, systemClock);
+  const events = { onMessage() {}, onMoved() {}, onLost() {} };
+  const { masters } = await source.find();
+  for (const address of [...masters, { host: "127.0.0.1", port: replica.port }]) {
+    const connection = await RedisConnection.open(address, login, systemClock, events);
+    const verified = source.verify(connection).finally(() => connection.close());
+    if (address.port === replica.port) await expect(verified).rejects.toThrow("master");
+    else await verified;
+  }
+});

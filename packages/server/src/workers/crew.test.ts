@@ -4,8 +4,9 @@ import { expect, test } from "vitest";
 import type { ToMember } from "../../../../test/support/crew-member-process.ts";
 import { eventually } from "../../../../test/support/eventually.ts";
 import { repositoryRoot } from "../../../../test/support/process.ts";
+import { SimulatedClock } from "../../../../test/support/simulated-clock.ts";
 import { isRunning } from "../../../../test/support/workers.ts";
-import { systemClock } from "../core/clock.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
 import { Crew } from "./crew.ts";
 import type { WorkerProcess } from "./worker-process.ts";
 
@@ -13,12 +14,13 @@ const program = pathToFileURL(path.join(repositoryRoot, "test/support/crew-membe
 
 interface Told {
   readonly workers?: number;
+  readonly clock?: Clock;
   readonly first?: ToMember;
   readonly last?: ToMember;
 }
 
 /** `first`: what each process is told at its beginning, `last` at its end. */
-function crewOf({ workers = 2, first = "begin", last = 0 }: Told, programNow = () => program) {
+function crewOf({ workers = 2, clock = systemClock, first = "begin", last = 0 }: Told, programNow = () => program) {
   const lost: object[] = [];
   const pids: number[] = [];
   const crew: Crew<ToMember, "ready"> = new Crew({
@@ -26,7 +28,7 @@ function crewOf({ workers = 2, first = "begin", last = 0 }: Told, programNow = (
     get program() {
       return programNow();
     },
-    clock: systemClock,
+    clock,
     seat: (process: WorkerProcess<ToMember, "ready">) => {
       pids.push(process.pid ?? 0);
       process.link.send(first);
@@ -89,6 +91,41 @@ test("a worker that cannot be begun again just now is tried again later, and the
   wanted = program;
   await eventually("another", () => crew.ready.length === 2 || undefined);
 }, 60_000);
+
+test("the pause before another worker has a bound, and is short again after one that lived for a minute", async () => {
+  const clock = new SimulatedClock();
+  let wanted = program;
+  await using member = crewOf({ workers: 1, clock }, () => wanted);
+  const { crew, lost } = member;
+  await crew.start();
+  wanted = noProgram;
+  crew.ready[0]?.link.send(7);
+  await eventually("the loss", () => lost.length > 0 || undefined);
+  await clock.advance(30_000);
+  const pauses = lost.map((loss) => Reflect.get(loss, "againInMs"));
+  expect(pauses.slice(0, 8)).toEqual([100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+  wanted = program;
+  await clock.advance(5_000);
+  await eventually("another", () => crew.ready.length === 1 || undefined);
+  await clock.advance(60_001);
+  crew.ready[0]?.link.send(7);
+  await eventually("its loss", () => lost.length > pauses.length || undefined);
+  expect(lost.at(-1)).toMatchObject({ code: 7, againInMs: 100 });
+});
+
+test("a crew that is stopped while a worker is to follow begins no other", async () => {
+  const clock = new SimulatedClock();
+  await using member = crewOf({ clock });
+  const { crew, lost, pids } = member;
+  await crew.start();
+  crew.ready[0]?.link.send(7);
+  await eventually("the loss", () => lost.length > 0 || undefined);
+  await crew.stop(20_000);
+  expect(clock.waiting).toBe(0);
+  await clock.advance(60_000);
+  expect(pids).toHaveLength(2);
+  expect(pids.filter(isRunning)).toEqual([]);
+});
 
 test("a start of which a process cannot be begun fails, and leaves no process", async () => {
   const programs = [program, noProgram];
