@@ -96,7 +96,9 @@ export function busContract(name: string, open: () => Promise<BusHarness>): void
       second.bus.follow(inbox);
       // Why as many: some of them share a channel, whatever the number of channels.
       const inboxes = Array.from({ length: 3_000 }, (_, index) => logId("default", `@user:${index}`));
-      for (const log of inboxes.slice(0, 10)) third.bus.follow(log);
+      for (const log of inboxes) third.bus.follow(log);
+      await harness.settle();
+      for (const log of inboxes.slice(10)) third.bus.unfollow(log);
       await harness.settle();
       first.bus.hint(hintOf(inbox, 1));
       for (const log of inboxes) first.bus.hint(hintOf(log, 2, null));

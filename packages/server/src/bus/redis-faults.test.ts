@@ -251,6 +251,19 @@ test("a login that may not publish keeps the bus down, and Redis says which comm
   expect(received.states).toEqual(["down", "up", "down"]);
 });
 
+test("a login that may not ask for its connection's state keeps its connections: a refusal is an answer", async () => {
+  const may = ["+hello", "+auth", "+client|setname", "+ssubscribe", "+sunsubscribe", "+spublish"];
+  await server.command("ACL", "SETUSER", "few", "on", ">s3same", "resetchannels", "&test*", "-@all", ...may);
+  const received = new Recorder();
+  const login = { username: "few", password: "s3same", tls: null };
+  await network.join("node-1", { login }).start(received);
+  await eventually("some refusals", async () => {
+    const statistics = String(await server.command("INFO", "commandstats"));
+    return Number(/cmdstat_client\|info:.*rejected_calls=(\d+)/.exec(statistics)?.[1] ?? 0) >= 6 || undefined;
+  });
+  expect(received.states).toEqual(["down", "up"]);
+});
+
 test("two clusters on one Redis hear nothing of each other", async () => {
   const { first, received } = await twoNodes();
   await using stranger = new RedisBusNetwork({ mode: "single", urls: [server.url], ports: () => [server.port] });

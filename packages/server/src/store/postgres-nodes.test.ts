@@ -175,7 +175,7 @@ describe("several nodes on one Postgres", { timeout: 120_000 }, () => {
         await store.endSessions(order.map(({ pid }) => ({ pid, generation: 1_000 })));
       }
     };
-    await Promise.all(opened.nodes.map(write));
+    await expect(Promise.all(opened.nodes.map(write))).resolves.toBeDefined();
   });
 
   test("[LOG-1] a store that is closed finishes all that was asked before, also what waits for a connection", async () => {

@@ -59,6 +59,16 @@ test("a worker that ends is replaced, each time after a longer pause, and the ot
   expect(pids.filter(isRunning)).toEqual([]);
 }, 60_000);
 
+test("a worker that closed its link and lives on is ended, and replaced", async () => {
+  await using member = crewOf({});
+  const { crew, lost, pids } = member;
+  await crew.start();
+  crew.ready.find(({ number }) => number === 0)?.link.send("unlink");
+  await eventually("another", () => (lost.length > 0 && crew.ready.length === 2) || undefined);
+  expect(lost).toEqual([{ worker: 0, code: null, signal: "SIGKILL", againInMs: 100 }]);
+  expect(pids.filter(isRunning)).toHaveLength(2);
+});
+
 test("a start that fails says why and leaves no process", async () => {
   await using failing = crewOf({ first: 3 });
   await expect(failing.crew.start()).rejects.toThrow(/worker [12] ended before it was ready \(code 3\)/);
