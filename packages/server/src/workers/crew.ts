@@ -107,7 +107,7 @@ export class Crew<Out, In> {
 
   #begin(worker: number): void {
     const place = this.#places[worker];
-    if (place === undefined || this.#stopping !== null) return;
+    if (place === undefined) return;
     try {
       this.#beginAt(worker, place);
     } catch (error) {
