@@ -245,6 +245,7 @@ export class MemoryStore implements Store {
   putSessions(sessions: readonly StoredSession[]): Promise<readonly boolean[]> {
     return this.#call("putSessions", () => {
       checkBound("sessions", sessions.length, 1_000);
+      if (new Set(sessions.map(({ pid }) => pid)).size < sessions.length) throw new RangeError("a pid is there twice");
       return sessions.map((session) => this.#tables.putSession(session, this.#clock.now()));
     });
   }

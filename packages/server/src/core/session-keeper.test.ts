@@ -37,10 +37,10 @@ function createKeeper() {
   return { clock, store, keeper, isStored };
 }
 
-function createSession(clock: SimulatedClock, pid: string): Session {
+function createSession(clock: SimulatedClock, pid: string, generation = 1): Session {
   const user = { id: "user", tenant: "default", roles: [], expiresAt: null, issuedAt: 0 };
   const session = new Session(
-    { id: `socket of ${pid}`, pid, offsets: true, kept: true, generation: 1, user },
+    { id: `socket of ${pid}`, pid, offsets: true, kept: true, generation, user },
     { onDue: () => {}, onBehind: () => {}, onArrived: () => {}, delivered: () => {} },
   );
   const connection = new SimulatedConnection(
@@ -153,3 +153,28 @@ test("[REC-2] who said goodbye finds nothing of it on a node that never heard th
   const { result } = await world.until(first.connect(user, connection, { pid }));
   expect(result).toBe("unknown");
 });
+
+test("[REC-3] a session that came back and ended twice before the store was told ends there as its last one", async () => {
+  const { clock, store, keeper, isStored } = createKeeper();
+  await store.putSessions([stored("pid", 3)]);
+  for (const generation of [2, 3]) {
+    const session = createSession(clock, "pid", generation);
+    keeper.end(session);
+  }
+  await clock.advance(2_000);
+  expect(store.writes).toEqual([1, 1]);
+  expect(await isStored("pid")).toBe(false);
+});
+
+function stored(pid: string, generation: number): StoredSession {
+  return {
+    pid,
+    generation,
+    id: `socket of ${pid}`,
+    tenant: "default",
+    userId: "user",
+    owner: "node",
+    keepMs: 60_000,
+    cursors: [],
+  };
+}

@@ -58,8 +58,8 @@ export class SessionKeeper {
   readonly #connected = new Set<Session>();
   /** Bounded by the sessions that were stored: while the store is away, no others are. */
   #ended: SessionKey[] = [];
-  /** Ended ones that were another node's before, as they are stored from then on: bounded likewise. */
-  #buried: StoredSession[] = [];
+  /** Ended ones that were another node's before, as they are stored from then on, by `pid`: bounded likewise. */
+  readonly #buried = new Map<string, StoredSession>();
   #working: Promise<void> | null = null;
   #stopped = false;
   /** When the last write began, by the monotonic clock. */
@@ -145,7 +145,7 @@ export class SessionKeeper {
     const { kept, pid, generation, keptAt } = session;
     if (!kept || pid === null) return;
     if (generation > firstGeneration)
-      this.#buried.push({ ...this.#stored(session), userId: nobody, keepMs: this.#keepMs(true), cursors: [] });
+      this.#buried.set(pid, { ...this.#stored(session), userId: nobody, keepMs: this.#keepMs(true), cursors: [] });
     else if (keptAt >= 0) this.#ended.push({ pid, generation });
   }
 
@@ -231,21 +231,23 @@ export class SessionKeeper {
   /** Those that the store refuses for what they are lapse there by themselves. Rejects when the store is away. */
   async #endSome(): Promise<void> {
     const ended = this.#ended.splice(0, batchMax);
-    const buried = this.#buried.splice(0, batchMax);
+    const buried = [...this.#buried.values()].slice(0, batchMax);
+    for (const { pid } of buried) this.#buried.delete(pid);
     try {
       if (ended.length > 0) await this.#store.endSessions(ended);
       if (buried.length > 0) await this.#store.putSessions(buried);
     } catch (error) {
       if (mayPass(error)) {
         this.#ended.push(...ended);
-        this.#buried.push(...buried);
+        // Why the other way round: one that ended again meanwhile is the newer one.
+        for (const session of buried) if (!this.#buried.has(session.pid)) this.#buried.set(session.pid, session);
       }
       throw error;
     }
   }
 
   #waits(): boolean {
-    return this.#next.size > 0 || this.#ended.length > 0 || this.#buried.length > 0;
+    return this.#next.size > 0 || this.#ended.length > 0 || this.#buried.size > 0;
   }
 
   #takeBatch(): Map<Session, Waiter[]> {
