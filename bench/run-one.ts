@@ -52,7 +52,15 @@ function unfit(chosen: Workload, peer: ServerKind): string | undefined {
 async function measured(chosen: Workload, peer: ServerKind): Promise<RunReport> {
   const { name, nodes, workers = 1, raiseRateLimits } = chosen;
   const secret = randomBytes(32).toString("hex");
-  await using server = await peer.start({ cores, secret, directory, raiseRateLimits, nodes, workers });
+  await using server = await peer.start({
+    cores,
+    secret,
+    directory,
+    raiseRateLimits,
+    nodes,
+    workers,
+    usedServices: scale === "full",
+  });
   const figures = await chosen.run({ kind: peer, server, secret, tokenOf: tokensOf(secret), scale });
   const { command, versions, settings } = server;
   return {

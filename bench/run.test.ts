@@ -28,7 +28,10 @@ async function runShort(...choice: readonly string[]) {
   const folder = mkdtempSync(path.join(tmpdir(), "bench-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const [json, svg] = [path.join(folder, "rows.json"), path.join(folder, "chart.svg")];
-  const { stdout } = await run(process.execPath, [script, "--short", "--json", json, "--svg", svg, ...choice]);
+  const words = [script, "--short", "--json", json, "--svg", svg, ...choice];
+  const { stdout } = await run(process.execPath, words).catch((error: { stdout?: string }) => {
+    throw new Error(`the bench failed:\n${error.stdout}`, { cause: error });
+  });
   const rows = z.array(rowSchema).parse(JSON.parse(readFileSync(json, "utf8")));
   return { stdout, rows, svg: readFileSync(svg, "utf8") };
 }

@@ -81,7 +81,7 @@ describe.each<StockTransport>(["websocket", "polling", "upgrade"])("over %s", (t
       }
       // However slow the machine is: it has come back several times.
       for (let times = alice.welcomes.length; times <= 3; times = alice.welcomes.length) {
-        world.proxy.cut();
+        await lose(alice, () => world.proxy.cut());
         await alice.welcomed(times + 1);
       }
       // Stalled ones would wait for their heartbeat.

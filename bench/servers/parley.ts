@@ -61,7 +61,7 @@ export const parleyCluster: ServerKind = {
 async function start(options: ServerOptions, wanted: readonly Service[]): Promise<RunningServer> {
   const apiKey = randomBytes(24).toString("base64url");
   await using starting = new AsyncDisposableStack();
-  const services = starting.use(await startServices(wanted));
+  const services = starting.use(await startServices(wanted, options.usedServices));
   const internalPorts: number[] = [];
   const nodes = starting.use(
     await Nodes.start(options.nodes, async () => {

@@ -47,7 +47,7 @@ export function peerKind(peer: Peer): ServerKind {
 
 async function start(peer: Peer, options: ServerOptions): Promise<RunningServer> {
   await using starting = new AsyncDisposableStack();
-  const services = starting.use(await startServices(peer.services ?? []));
+  const services = starting.use(await startServices(peer.services ?? [], options.usedServices));
   const nodes = starting.use(await Nodes.start(options.nodes, () => startNode(peer, services, options)));
   const started = starting.move();
   return {

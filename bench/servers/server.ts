@@ -14,6 +14,8 @@ export interface ServerOptions {
   readonly nodes: number;
   /** Processes behind the one port of each node; 1: the node is one. */
   readonly workers: number;
+  /** Postgres is as it is after a while of use: figures need that, a short run does not. */
+  readonly usedServices: boolean;
 }
 
 /** One process that clients connect to. */

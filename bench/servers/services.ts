@@ -16,10 +16,10 @@ const tmpfsType = 0x01021994;
  * Disposable services of one run, on the generator's core, as this process is. Postgres commits to disk (`fsync=on`).
  * Errors: rejects when one is not installed, and when Postgres's files would lie in memory.
  */
-export async function startServices(wanted: readonly Service[]): Promise<Services> {
+export async function startServices(wanted: readonly Service[], used: boolean): Promise<Services> {
   await using starting = new AsyncDisposableStack();
   const redis = wanted.includes("redis") ? starting.use(await RedisServer.start()) : undefined;
-  const postgres = wanted.includes("postgres") ? starting.use(await startPostgres()) : undefined;
+  const postgres = wanted.includes("postgres") ? starting.use(await startPostgres(used)) : undefined;
   const started = starting.move();
   return {
     redisUrl: redis?.url,
@@ -28,11 +28,11 @@ export async function startServices(wanted: readonly Service[]): Promise<Service
   };
 }
 
-async function startPostgres(): Promise<PostgresServer> {
+async function startPostgres(used: boolean): Promise<PostgresServer> {
   if (statfsSync(tmpdir()).type === tmpfsType)
     throw new Error(`${tmpdir()} is in memory: Postgres's fsync would cost nothing there; set TMPDIR`);
   const server = await PostgresServer.start({ fsync: true });
-  for (const statement of logInUse) await server.sql(statement);
+  if (used) for (const statement of logInUse) await server.sql(statement);
   return server;
 }
 
