@@ -141,11 +141,19 @@ export class SessionKeeper {
    * Nobody may come back to it: what is stored of it goes. Of one that came from another node its generation stays, as
    * nobody's. Why: that node may not have heard of it, and would store what it still has as if it had not ended.
    */
-  end(session: Session): void {
-    const { kept, pid, generation, keptAt } = session;
+  end({ kept, pid, generation, keptAt, id, user: { tenant } }: Session): void {
     if (!kept || pid === null) return;
     if (generation > firstGeneration)
-      this.#buried.set(pid, { ...this.#stored(session), userId: nobody, keepMs: this.#keepMs(true), cursors: [] });
+      this.#buried.set(pid, {
+        pid,
+        generation,
+        id,
+        tenant,
+        userId: nobody,
+        owner: this.#node,
+        keepMs: this.#keepMs(true),
+        cursors: [],
+      });
     else if (keptAt >= 0) this.#ended.push({ pid, generation });
   }
 
